@@ -1,0 +1,75 @@
+// All sessions of this process. One object that shutdown, metrics, limits and the `sessions` resource read; whoever starts a stream
+// opens its session here before the first byte is relayed and finishes it when both legs are down.
+
+import { randomBytes } from 'node:crypto';
+
+import type { Clock } from '../base/clock.ts';
+import { Session, type SessionEnd, type SessionSubject } from './session.ts';
+
+/** Told of every start and end; implemented by the log, metrics and audit. Must not throw. */
+export interface SessionObserver {
+  sessionStarted(session: Session): void;
+  sessionEnded(session: Session, end: SessionEnd): void;
+}
+
+export class SessionRegistry {
+  readonly #clock: Clock;
+  readonly #observer: SessionObserver;
+  readonly #sessions = new Map<string, Session>();
+  #waitingForEmpty: (() => void)[] = [];
+
+  constructor(deps: { clock: Clock; observer: SessionObserver }) {
+    this.#clock = deps.clock;
+    this.#observer = deps.observer;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  /** Running sessions, oldest first. */
+  list(): Session[] {
+    return [...this.#sessions.values()];
+  }
+
+  get(id: string): Session | undefined {
+    return this.#sessions.get(id);
+  }
+
+  /** Opens a session; the opener must call {@link finish} exactly when nothing of it is left. */
+  open(subject: SessionSubject, endByRequest: (message: string) => void): Session {
+    // 5 random bytes: unique among the sessions of hours, short enough to type.
+    const session = new Session(
+      { clock: this.#clock },
+      { id: randomBytes(5).toString('hex'), subject, endByRequest },
+    );
+    this.#sessions.set(session.id, session);
+    this.#observer.sessionStarted(session);
+    return session;
+  }
+
+  /** Takes a session out; later calls for the same session do nothing. */
+  finish(session: Session, end: SessionEnd): void {
+    if (!session.finish(end)) return;
+    this.#sessions.delete(session.id);
+    this.#observer.sessionEnded(session, end);
+    if (this.#sessions.size > 0) return;
+    const waiting = this.#waitingForEmpty;
+    this.#waitingForEmpty = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  /** Asks every running session to end with a Failure that says `message`; resolves when none is left. */
+  async endAll(message: string): Promise<void> {
+    for (const session of this.list()) session.end(message);
+    await this.whenEmpty();
+  }
+
+  /** Resolves when no session runs (at once if none does). */
+  async whenEmpty(): Promise<void> {
+    if (this.#sessions.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#waitingForEmpty.push(resolve);
+    });
+  }
+}

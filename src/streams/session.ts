@@ -1,0 +1,93 @@
+// One running stream, as everybody else sees it: who, where to, over what, how much, and why it ended. Metrics, drain, limits and
+// the `sessions` resource read this and nothing else; the legs behind it belong to the code that runs the stream.
+
+import type { Clock } from '../base/clock.ts';
+import type { UserInfo } from '../kube/user.ts';
+
+export type SessionKind = 'exec' | 'attach' | 'portforward' | 'log' | 'upgrade';
+
+/** Who made a session end first. `normal`: the kubelet's side ended it with its own status, or the end of the log. */
+export type EndCause = 'normal' | 'clientGone' | 'kubeletGone' | 'protocol' | 'ended' | 'internal';
+
+export interface SessionEnd {
+  readonly cause: EndCause;
+  /** One sentence for people; shown in the log and, where the client can be told, to the client. */
+  readonly message: string;
+  /** Exit code of the command if the kubelet sent one; 0 for its Success. */
+  readonly exitCode?: number;
+}
+
+/** What a session is about; fixed when it starts. */
+export interface SessionSubject {
+  readonly kind: SessionKind;
+  readonly user: UserInfo;
+  /** The caller before impersonation, if that is another one. */
+  readonly originalUser?: UserInfo;
+  readonly clusterNamespace: string;
+  readonly cluster: string;
+  readonly namespace: string;
+  readonly pod: string;
+  readonly podUid: string;
+  /** '' for port-forward. */
+  readonly container: string;
+  readonly node: string;
+  readonly command: readonly string[];
+  /** What the client speaks, such as `SPDY/3.1 v4.channel.k8s.io`, and what the kubelet is spoken to. */
+  readonly clientProtocol: string;
+  readonly kubeletProtocol: string;
+  readonly remoteAddress: string;
+  readonly auditId: string;
+}
+
+export class Session {
+  /** Unique in this process's life; a short name for logs and `kubectl get sessions`. */
+  readonly id: string;
+  readonly subject: SessionSubject;
+  readonly startedAtMs: number;
+  /** Payload bytes from the client; counted by the legs, hence plain fields. */
+  bytesIn = 0;
+  /** Payload bytes to the client. */
+  bytesOut = 0;
+  readonly #clock: Clock;
+  readonly #startedMonotonicMs: number;
+  readonly #endByRequest: (message: string) => void;
+  #end: SessionEnd | undefined;
+
+  /**
+   * @param options.endByRequest ends the stream with a Failure that carries the message; called at most once, and the session's
+   * `finish` follows when both legs are down.
+   */
+  constructor(
+    deps: { clock: Clock },
+    options: { id: string; subject: SessionSubject; endByRequest: (message: string) => void },
+  ) {
+    this.id = options.id;
+    this.subject = options.subject;
+    this.#clock = deps.clock;
+    this.startedAtMs = deps.clock.now();
+    this.#startedMonotonicMs = deps.clock.monotonic();
+    this.#endByRequest = options.endByRequest;
+    this.#end = undefined;
+  }
+
+  /** Why it ended; undefined while it runs. */
+  get ended(): SessionEnd | undefined {
+    return this.#end;
+  }
+
+  get durationMs(): number {
+    return this.#clock.monotonic() - this.#startedMonotonicMs;
+  }
+
+  /** Ends the stream from outside (drain, an administrator, a lost right): the client is told `message` as a Failure. */
+  end(message: string): void {
+    if (this.#end === undefined) this.#endByRequest(message);
+  }
+
+  /** Records how it ended; the first call counts. @returns whether this was the first. */
+  finish(end: SessionEnd): boolean {
+    if (this.#end !== undefined) return false;
+    this.#end = end;
+    return true;
+  }
+}
