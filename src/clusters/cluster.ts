@@ -1,0 +1,134 @@
+// What a cluster is to the rest of kexer: a name, the way to its apiserver as the caller, and the way to its kubelets. Kexer's own
+// rights never carry a user's call: whatever is done for a user goes through `outgoing` or `exchange`, which attach the caller's
+// identity or fail. The other members read what kexer itself needs to find a kubelet.
+
+import type { Caller } from '../auth/caller.ts';
+import type { UserInfo } from '../kube/user.ts';
+import type { RawHeaders } from '../protocol/raw-headers.ts';
+import type { Duplex } from 'node:stream';
+
+import type { Call } from './call.ts';
+
+/** A Node object as the apiserver gives it; only what kexer reads is typed. */
+export interface NodeObject {
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+  readonly status?: {
+    readonly addresses?: readonly { readonly type: string; readonly address: string }[];
+    readonly daemonEndpoints?: { readonly kubeletEndpoint?: { readonly Port?: number } };
+    readonly nodeInfo?: { readonly kubeletVersion?: string };
+  };
+}
+
+/** A Pod object as the apiserver gives it; only what kexer reads is typed. */
+export interface PodObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly uid: string;
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly deletionTimestamp?: string;
+  };
+  readonly spec: {
+    readonly nodeName?: string;
+    readonly containers: readonly { readonly name: string }[];
+    readonly initContainers?: readonly { readonly name: string }[];
+    readonly ephemeralContainers?: readonly { readonly name: string }[];
+  };
+}
+
+/** How kubelets of a cluster are dialled. Functions read the current content of files that may be rotated. */
+export interface KubeletAccess {
+  /** PEM certificates that sign kubelets' serving certificates; undefined: none is known, so none can be verified. */
+  readonly ca: readonly string[] | undefined;
+  /** Where `ca` comes from, as an operator would name it; for error texts. */
+  readonly caSource: string;
+  readonly isVerified: boolean;
+  certificate(): { readonly cert: string; readonly key: string } | undefined;
+  /** Bearer token; only used when there is no certificate, never over unverified TLS. */
+  token(): string | undefined;
+  readonly preferredAddressTypes: readonly string[];
+  /** Whose credential it is; for kexer's own log only. */
+  readonly accountName: string;
+}
+
+/** A request as the caller, as it leaves for the apiserver: the target and every header but Host and framing. */
+export interface ApiRequest {
+  readonly method: string;
+  /** Raw path and query, starting with a slash. */
+  readonly target: string;
+  /** End-to-end headers without any identity; the identity is added by the cluster. */
+  readonly headers: RawHeaders;
+}
+
+/** A whole answer, its body read under a bound. */
+export interface ApiAnswer {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  readonly body: Buffer;
+}
+
+/** What receives a streamed answer. `pause` and `resume` of the controller travel to the apiserver's socket. */
+export interface AnswerSink {
+  /** Not called after `abort` of the controller. */
+  onHead(answer: { status: number; reason: string; headers: RawHeaders }, controller: AnswerController): void;
+  onData(chunk: Buffer): void;
+  onEnd(): void;
+  /** The answer did not begin (then `onHead` was not called) or was cut. */
+  onError(error: Error): void;
+}
+
+export interface AnswerController {
+  pause(): void;
+  resume(): void;
+  abort(reason: Error): void;
+}
+
+export interface Cluster {
+  readonly name: string;
+  readonly namespace: string;
+  readonly kind: 'local';
+  readonly kubelet: KubeletAccess;
+
+  /**
+   * The headers that carry the caller's identity towards this cluster's apiserver, with everything stripped that could forge one.
+   * Checks a certificate caller's own `Impersonate-*`.
+   * @throws StatusError 400, 403 if the identity cannot be built.
+   */
+  identify(caller: Caller, inbound: RawHeaders, signal: AbortSignal): Promise<OutgoingIdentity>;
+
+  /**
+   * One exchange as the caller; reads the whole body (bounded). No retry of its own.
+   * @throws KexerError unreachable (nothing of an answer came), timeout, clientGone, cut, badGateway.
+   */
+  exchange(call: Call, request: ApiRequest & { timeoutMs: number; signal: AbortSignal }): Promise<ApiAnswer>;
+
+  /** One exchange as the caller, streamed both ways. `body` undefined: none. Errors go to the sink, exactly once. */
+  stream(call: Call, request: ApiRequest & { body: NodeJS.ReadableStream | undefined }, sink: AnswerSink): AnswerController;
+
+  /**
+   * A connection of its own to the apiserver for an HTTP/1.1 upgrade, and what to write on it: the request with identity and Host.
+   * @throws KexerError unreachable, tls, timeout, clientGone.
+   */
+  dialUpgrade(
+    call: Call,
+    request: ApiRequest,
+    signal: AbortSignal,
+  ): Promise<{ socket: Duplex; target: string; headers: RawHeaders }>;
+
+  /** Kexer's own read of a pod. @throws StatusError 404 and others as the apiserver answered. */
+  pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject>;
+  /** From kexer's informer; undefined: unknown. */
+  node(name: string): NodeObject | undefined;
+  /** Of the apiserver; kept for a while. */
+  serverVersion(signal: AbortSignal): Promise<{ readonly major: number; readonly minor: number }>;
+}
+
+/** The outcome of {@link Cluster.identify}; opaque but for the users. */
+export interface OutgoingIdentity {
+  /** Identity headers only, to be added to a request's own. */
+  readonly headers: RawHeaders;
+  /** Whose credential the connection or the request carries. */
+  readonly credential: 'none' | 'impersonator';
+  /** Who the call counts as: the caller, or whom the caller impersonates (valid once kube-apiserver has accepted it). */
+  readonly effectiveUser: UserInfo;
+}

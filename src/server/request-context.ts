@@ -1,0 +1,79 @@
+// One request or upgrade on its way through the pipeline. Filters fill it in order: what a later filter reads, an earlier one has
+// set; reading it too early is a defect and throws, so that a reordered pipeline fails closed.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { Duplex } from 'node:stream';
+
+import type { PeerIdentity } from '../auth/authenticate.ts';
+import type { Caller } from '../auth/caller.ts';
+import { KexerError } from '../base/errors.ts';
+import type { RawHeaders } from '../protocol/raw-headers.ts';
+
+import type { RequestPath } from './request-path.ts';
+
+/** Both servers' requests; HTTP/2 through Node's compatibility API. */
+export type AnyRequest = IncomingMessage | Http2ServerRequest;
+export type AnyResponse = ServerResponse | Http2ServerResponse;
+
+/** What the listener knows when the head has arrived. */
+export interface Arrival {
+  readonly id: string;
+  readonly method: string;
+  /** The request target as it was on the wire. */
+  readonly rawTarget: string;
+  readonly headers: RawHeaders;
+  readonly httpVersion: '1.1' | '2.0';
+  readonly isUpgrade: boolean;
+  readonly remoteAddress: string;
+  /** The client's certificate chain, unverified; undefined if it sent none. */
+  readonly peer: PeerIdentity | undefined;
+  readonly auditId: string;
+  /** Aborted when the client has left or the answer is complete. */
+  readonly signal: AbortSignal;
+  readonly receivedAtMs: number;
+}
+
+/** Where the answer goes: a response object, or the bare socket of an upgrade. */
+export type Exchange =
+  | { readonly kind: 'request'; readonly request: AnyRequest; readonly response: AnyResponse }
+  | { readonly kind: 'upgrade'; readonly request: IncomingMessage; readonly socket: Duplex; readonly head: Buffer };
+
+export class RequestContext {
+  readonly arrival: Arrival;
+  readonly exchange: Exchange;
+  #path: RequestPath | undefined;
+  #caller: Caller | undefined;
+
+  constructor(arrival: Arrival, exchange: Exchange) {
+    this.arrival = arrival;
+    this.exchange = exchange;
+    this.#path = undefined;
+    this.#caller = undefined;
+  }
+
+  get path(): RequestPath {
+    return this.#path ?? tooEarly('path');
+  }
+
+  set path(path: RequestPath) {
+    this.#path = path;
+  }
+
+  get caller(): Caller {
+    return this.#caller ?? tooEarly('caller');
+  }
+
+  set caller(caller: Caller) {
+    this.#caller = caller;
+  }
+
+  /** The caller, or undefined if nobody was authenticated; for logs. */
+  get callerIfKnown(): Caller | undefined {
+    return this.#caller;
+  }
+}
+
+function tooEarly(what: string): never {
+  throw new KexerError('internal', `Cannot read the ${what} of a request: no filter has set it`);
+}
