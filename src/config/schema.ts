@@ -1,0 +1,148 @@
+// The settings of kexer: one strict schema with defaults. Keys here are those of the config file; flags and environment variables that
+// set the same values stand in settings.ts. Each leaf's error text says what is wanted; what was seen and where is added by load.ts.
+
+import { z } from 'zod';
+
+/** Address types of a node in kube-apiserver's spelling. */
+const addressTypes = ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'] as const;
+
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+const file = () => z.string({ error: 'a file name' }).min(1, 'a file name');
+const flag = () => z.boolean({ error: 'true or false' });
+/** A group of settings: may be left out, is then filled with its members' defaults. */
+const keysOf = 'a group of settings (key: value)';
+
+const server = z.strictObject(
+  {
+    /** Address to listen on. */
+    bindAddress: z.union([z.ipv4(), z.ipv6()], { error: 'an IP address' }).default('0.0.0.0'),
+    /** 0 takes a free port. */
+    securePort: z
+      .int({ error: 'a port from 0 to 65535' })
+      .min(0, 'a port from 0 to 65535')
+      .max(65535, 'a port from 0 to 65535')
+      .default(6443),
+    tlsCertFile: file().optional(),
+    tlsPrivateKeyFile: file().optional(),
+    /** Where a self-signed pair is made and kept when none is given. */
+    certDir: file().default('apiserver.local.config/certificates'),
+  },
+  { error: keysOf },
+);
+
+const kubelet = z.strictObject(
+  {
+    certificateAuthority: file().optional(),
+    insecureTls: flag().default(false),
+    clientCertificate: file().optional(),
+    clientKey: file().optional(),
+    tokenFile: file().optional(),
+    preferredAddressTypes: z
+      .array(z.enum(addressTypes, { error: `one of ${addressTypes.join(', ')}` }), {
+        error: `a list of ${addressTypes.join(', ')}`,
+      })
+      .min(1, 'at least one address type')
+      .default([...addressTypes]),
+  },
+  { error: keysOf },
+);
+
+const impersonator = z.strictObject(
+  {
+    tokenFile: file().optional(),
+    clientCertificate: file().optional(),
+    clientKey: file().optional(),
+  },
+  { error: keysOf },
+);
+
+const identity = z.strictObject(
+  {
+    /** Whether callers without a token of their own are impersonated towards kube-apiserver. */
+    impersonation: flag().default(false),
+    /** Whether that may be system:masters and system:node:*. */
+    allowPrivileged: flag().default(false),
+    impersonator: impersonator.prefault({}),
+  },
+  { error: keysOf },
+);
+
+const log = z.strictObject(
+  { level: z.enum(logLevels, { error: `one of ${logLevels.join(', ')}` }).default('info') },
+  { error: keysOf },
+);
+
+/** Rules between settings. Each problem stands at the setting that is easiest to change. */
+export const configSchema = z
+  .strictObject(
+    {
+      /** For reviews and informers; left out: the service account kexer runs as. */
+      kubeconfig: file().optional(),
+      server: server.prefault({}),
+      kubelet: kubelet.prefault({}),
+      identity: identity.prefault({}),
+      log: log.prefault({}),
+    },
+    { error: keysOf },
+  )
+  .check((context) => {
+    const { server, kubelet, identity } = context.value;
+    const refuse = (path: string[], input: unknown, message: string): void => {
+      context.issues.push({ code: 'custom', path, input, message });
+    };
+    pairOf(refuse, ['server'], 'tlsCertFile', server.tlsCertFile, 'tlsPrivateKeyFile', server.tlsPrivateKeyFile);
+    pairOf(refuse, ['kubelet'], 'clientCertificate', kubelet.clientCertificate, 'clientKey', kubelet.clientKey);
+    if (kubelet.insecureTls && kubelet.certificateAuthority !== undefined) {
+      refuse(['kubelet', 'insecureTls'], true, 'false, since kubelet.certificateAuthority is set');
+    }
+    if (kubelet.tokenFile !== undefined && kubelet.insecureTls) {
+      // Any node could take the token and use it on every other.
+      refuse(['kubelet', 'tokenFile'], kubelet.tokenFile, 'no token while kubelet.insecureTls is true');
+    }
+    if (kubelet.tokenFile !== undefined && kubelet.clientCertificate !== undefined) {
+      refuse(['kubelet', 'tokenFile'], kubelet.tokenFile, 'no token beside kubelet.clientCertificate');
+    }
+    const own = identity.impersonator;
+    const at = ['identity', 'impersonator'];
+    pairOf(refuse, at, 'clientCertificate', own.clientCertificate, 'clientKey', own.clientKey);
+    if (own.tokenFile !== undefined && own.clientCertificate !== undefined) {
+      refuse([...at, 'tokenFile'], own.tokenFile, 'no token beside identity.impersonator.clientCertificate');
+    }
+    if (identity.impersonation && own.tokenFile === undefined && own.clientCertificate === undefined) {
+      refuse(
+        ['identity', 'impersonation'],
+        true,
+        'a credential with it: identity.impersonator.tokenFile, or clientCertificate and clientKey',
+      );
+    }
+    if (identity.allowPrivileged && !identity.impersonation) {
+      refuse(['identity', 'allowPrivileged'], true, 'false, since identity.impersonation is off');
+    }
+  });
+
+/** Two file settings of one group that only make sense together. */
+function pairOf(
+  refuse: (path: string[], input: unknown, message: string) => void,
+  group: string[],
+  first: string,
+  firstValue: string | undefined,
+  second: string,
+  secondValue: string | undefined,
+): void {
+  const name = (key: string): string => [...group, key].join('.');
+  if (firstValue !== undefined && secondValue === undefined) {
+    refuse([...group, first], firstValue, `${name(second)} with it`);
+  } else if (firstValue === undefined && secondValue !== undefined) {
+    refuse([...group, second], secondValue, `${name(first)} with it`);
+  }
+}
+
+type Frozen<T> = T extends readonly (infer E)[]
+  ? readonly Frozen<E>[]
+  : T extends object
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T;
+
+/** What kexer was told, complete and checked; deep-frozen. */
+export type Config = Frozen<z.infer<typeof configSchema>>;

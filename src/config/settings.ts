@@ -1,0 +1,106 @@
+// Every setting's other names: the flag and the environment variable that set what the config file's key sets. Flags are named as
+// kube-apiserver's and metrics-server's are, where these have one.
+
+/** How a word of the command line or the environment becomes a value. */
+export type SettingKind = 'text' | 'file' | 'integer' | 'boolean' | 'list';
+
+export interface Setting {
+  /** Path in the config file. */
+  readonly key: string;
+  /** Without the two dashes. */
+  readonly flag: string;
+  readonly kind: SettingKind;
+  /** One line for `kexer help`. */
+  readonly help: string;
+}
+
+export const settings: readonly Setting[] = [
+  {
+    key: 'kubeconfig',
+    flag: 'kubeconfig',
+    kind: 'file',
+    help: 'kubeconfig of kexer itself: reviews and informers (default: in-cluster)',
+  },
+  { key: 'server.bindAddress', flag: 'bind-address', kind: 'text', help: 'address to listen on (default 0.0.0.0)' },
+  { key: 'server.securePort', flag: 'secure-port', kind: 'integer', help: 'port to listen on (default 6443)' },
+  {
+    key: 'server.tlsCertFile',
+    flag: 'tls-cert-file',
+    kind: 'file',
+    help: 'serving certificate, PEM; reloaded when it changes',
+  },
+  {
+    key: 'server.tlsPrivateKeyFile',
+    flag: 'tls-private-key-file',
+    kind: 'file',
+    help: 'its key, PEM; reloaded when it changes',
+  },
+  {
+    key: 'server.certDir',
+    flag: 'cert-dir',
+    kind: 'file',
+    help: 'where a self-signed pair is kept when none is given (default apiserver.local.config/certificates)',
+  },
+  {
+    key: 'kubelet.certificateAuthority',
+    flag: 'kubelet-certificate-authority',
+    kind: 'file',
+    help: "CA of the kubelets' serving certificates, PEM (default: the service account's)",
+  },
+  { key: 'kubelet.insecureTls', flag: 'kubelet-insecure-tls', kind: 'boolean', help: 'do not verify kubelets' },
+  {
+    key: 'kubelet.clientCertificate',
+    flag: 'kubelet-client-certificate',
+    kind: 'file',
+    help: 'client certificate towards kubelets, PEM',
+  },
+  { key: 'kubelet.clientKey', flag: 'kubelet-client-key', kind: 'file', help: 'its key, PEM' },
+  {
+    key: 'kubelet.tokenFile',
+    flag: 'kubelet-token-file',
+    kind: 'file',
+    help: 'bearer token towards kubelets, when there is no certificate',
+  },
+  {
+    key: 'kubelet.preferredAddressTypes',
+    flag: 'kubelet-preferred-address-types',
+    kind: 'list',
+    help: 'which address of a node to dial (default InternalIP,Hostname,InternalDNS,ExternalIP,ExternalDNS)',
+  },
+  {
+    key: 'identity.impersonation',
+    flag: 'identity-impersonation',
+    kind: 'boolean',
+    help: 'carry callers without a token of their own by impersonation',
+  },
+  {
+    key: 'identity.allowPrivileged',
+    flag: 'identity-allow-privileged',
+    kind: 'boolean',
+    help: 'also members of system:masters and nodes',
+  },
+  {
+    key: 'identity.impersonator.tokenFile',
+    flag: 'impersonator-token-file',
+    kind: 'file',
+    help: 'token of the account that may impersonate',
+  },
+  {
+    key: 'identity.impersonator.clientCertificate',
+    flag: 'impersonator-client-certificate',
+    kind: 'file',
+    help: 'or its client certificate, PEM',
+  },
+  { key: 'identity.impersonator.clientKey', flag: 'impersonator-client-key', kind: 'file', help: 'and its key, PEM' },
+  {
+    key: 'log.level',
+    flag: 'log-level',
+    kind: 'text',
+    help: 'trace, debug, info, warn, error, fatal or silent (default info)',
+  },
+];
+
+/** `secure-port` → `KEXER_SECURE_PORT`. */
+export function environmentName(setting: Setting): string {
+  return `KEXER_${setting.flag.replaceAll('-', '_').toUpperCase()}`;
+}
