@@ -73,70 +73,18 @@ const log = z.strictObject(
   { error: keysOf },
 );
 
-/** Rules between settings. Each problem stands at the setting that is easiest to change. */
-export const configSchema = z
-  .strictObject(
-    {
-      /** For reviews and informers; left out: the service account kexer runs as. */
-      kubeconfig: file().optional(),
-      server: server.prefault({}),
-      kubelet: kubelet.prefault({}),
-      identity: identity.prefault({}),
-      log: log.prefault({}),
-    },
-    { error: keysOf },
-  )
-  .check((context) => {
-    const { server, kubelet, identity } = context.value;
-    const refuse = (path: string[], input: unknown, message: string): void => {
-      context.issues.push({ code: 'custom', path, input, message });
-    };
-    pairOf(refuse, ['server'], 'tlsCertFile', server.tlsCertFile, 'tlsPrivateKeyFile', server.tlsPrivateKeyFile);
-    pairOf(refuse, ['kubelet'], 'clientCertificate', kubelet.clientCertificate, 'clientKey', kubelet.clientKey);
-    if (kubelet.insecureTls && kubelet.certificateAuthority !== undefined) {
-      refuse(['kubelet', 'insecureTls'], true, 'false, since kubelet.certificateAuthority is set');
-    }
-    if (kubelet.tokenFile !== undefined && kubelet.insecureTls) {
-      // Any node could take the token and use it on every other.
-      refuse(['kubelet', 'tokenFile'], kubelet.tokenFile, 'no token while kubelet.insecureTls is true');
-    }
-    if (kubelet.tokenFile !== undefined && kubelet.clientCertificate !== undefined) {
-      refuse(['kubelet', 'tokenFile'], kubelet.tokenFile, 'no token beside kubelet.clientCertificate');
-    }
-    const own = identity.impersonator;
-    const at = ['identity', 'impersonator'];
-    pairOf(refuse, at, 'clientCertificate', own.clientCertificate, 'clientKey', own.clientKey);
-    if (own.tokenFile !== undefined && own.clientCertificate !== undefined) {
-      refuse([...at, 'tokenFile'], own.tokenFile, 'no token beside identity.impersonator.clientCertificate');
-    }
-    if (identity.impersonation && own.tokenFile === undefined && own.clientCertificate === undefined) {
-      refuse(
-        ['identity', 'impersonation'],
-        true,
-        'a credential with it: identity.impersonator.tokenFile, or clientCertificate and clientKey',
-      );
-    }
-    if (identity.allowPrivileged && !identity.impersonation) {
-      refuse(['identity', 'allowPrivileged'], true, 'false, since identity.impersonation is off');
-    }
-  });
-
-/** Two file settings of one group that only make sense together. */
-function pairOf(
-  refuse: (path: string[], input: unknown, message: string) => void,
-  group: string[],
-  first: string,
-  firstValue: string | undefined,
-  second: string,
-  secondValue: string | undefined,
-): void {
-  const name = (key: string): string => [...group, key].join('.');
-  if (firstValue !== undefined && secondValue === undefined) {
-    refuse([...group, first], firstValue, `${name(second)} with it`);
-  } else if (firstValue === undefined && secondValue !== undefined) {
-    refuse([...group, second], secondValue, `${name(first)} with it`);
-  }
-}
+/** Rules between settings are in rules.ts, so that they are checked even when a single value is wrong. */
+export const configSchema = z.strictObject(
+  {
+    /** For reviews and informers; left out: the service account kexer runs as. */
+    kubeconfig: file().optional(),
+    server: server.prefault({}),
+    kubelet: kubelet.prefault({}),
+    identity: identity.prefault({}),
+    log: log.prefault({}),
+  },
+  { error: keysOf },
+);
 
 type Frozen<T> = T extends readonly (infer E)[]
   ? readonly Frozen<E>[]

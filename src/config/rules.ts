@@ -1,0 +1,65 @@
+// Rules between settings: what makes no sense together. Reads the values as they were given, before defaults and whether or not each
+// is right by itself, so that one run reports everything.
+
+/** A broken rule, told at the setting that is easiest to change. */
+export interface BrokenRule {
+  readonly key: string;
+  readonly wanted: string;
+}
+
+/** @param read the value given for a setting's key, undefined if none was. */
+export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
+  const isGiven = (key: string): boolean => read(key) !== undefined;
+  const broken: BrokenRule[] = [];
+  const refuseIf = (condition: boolean, key: string, wanted: string): void => {
+    if (condition) broken.push({ key, wanted });
+  };
+
+  for (const [first, second] of filePairs) {
+    refuseIf(isGiven(first) && !isGiven(second), first, `${second} with it`);
+    refuseIf(!isGiven(first) && isGiven(second), second, `${first} with it`);
+  }
+  const isInsecure = read('kubelet.insecureTls') === true;
+  refuseIf(
+    isInsecure && isGiven('kubelet.certificateAuthority'),
+    'kubelet.insecureTls',
+    'false, since kubelet.certificateAuthority is set',
+  );
+  // Any node could take the token and use it on every other node.
+  refuseIf(
+    isInsecure && isGiven('kubelet.tokenFile'),
+    'kubelet.tokenFile',
+    'no token while kubelet.insecureTls is true',
+  );
+  refuseIf(
+    isGiven('kubelet.tokenFile') && isGiven('kubelet.clientCertificate'),
+    'kubelet.tokenFile',
+    'no token beside kubelet.clientCertificate',
+  );
+  const hasToken = isGiven('identity.impersonator.tokenFile');
+  const hasCertificate = isGiven('identity.impersonator.clientCertificate');
+  refuseIf(
+    hasToken && hasCertificate,
+    'identity.impersonator.tokenFile',
+    'no token beside identity.impersonator.clientCertificate',
+  );
+  const isImpersonating = read('identity.impersonation') === true;
+  refuseIf(
+    isImpersonating && !hasToken && !hasCertificate,
+    'identity.impersonation',
+    'a credential with it: identity.impersonator.tokenFile, or clientCertificate and clientKey',
+  );
+  refuseIf(
+    read('identity.allowPrivileged') === true && !isImpersonating,
+    'identity.allowPrivileged',
+    'false, since identity.impersonation is off',
+  );
+  return broken;
+}
+
+/** A certificate and its key: one is useless without the other. */
+const filePairs: readonly (readonly [string, string])[] = [
+  ['server.tlsCertFile', 'server.tlsPrivateKeyFile'],
+  ['kubelet.clientCertificate', 'kubelet.clientKey'],
+  ['identity.impersonator.clientCertificate', 'identity.impersonator.clientKey'],
+];
