@@ -2,10 +2,11 @@
 // cluster. A value: nothing in it changes. Says nothing about how an answer is written.
 
 import type { Caller } from '../auth/caller.ts';
+import type { OutgoingIdentity } from '../auth/outgoing.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
-import type { Cluster, OutgoingIdentity } from './cluster.ts';
+import type { Cluster } from './cluster.ts';
 
 /** The part of the path behind `…/clusters/NAME/exec`, checked once. What was checked is what is sent. */
 export interface InnerPath {
@@ -24,12 +25,14 @@ export interface Call {
   /** Short, unique in this process; in every log line of the call. */
   readonly id: string;
   readonly caller: Caller;
+  /** The namespace under which the URL names the cluster. */
+  readonly clusterNamespace: string;
   readonly cluster: Cluster;
   /** How the call leaves for the apiserver; {@link Cluster} attaches it. */
   readonly identity: OutgoingIdentity;
   readonly method: string;
   readonly inner: InnerPath;
-  /** As received, the client's identity included: never forward these without `withoutHopByHop` and `identity`. */
+  /** As received, the client's identity included: {@link Cluster} replaces it. */
   readonly headers: RawHeaders;
   readonly httpVersion: '1.1' | '2.0';
   /** The client asked to upgrade the connection (HTTP/1.1 only). */

@@ -2,10 +2,12 @@
 // rights never carry a user's call: whatever is done for a user goes through `outgoing` or `exchange`, which attach the caller's
 // identity or fail. The other members read what kexer itself needs to find a kubelet.
 
+import type { Duplex, Readable } from 'node:stream';
+
 import type { Caller } from '../auth/caller.ts';
-import type { UserInfo } from '../kube/user.ts';
+import type { OutgoingIdentity } from '../auth/outgoing.ts';
+import type { AnswerController, AnswerSink } from '../kube/client.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
-import type { Duplex } from 'node:stream';
 
 import type { Call } from './call.ts';
 
@@ -56,7 +58,7 @@ export interface ApiRequest {
   readonly method: string;
   /** Raw path and query, starting with a slash. */
   readonly target: string;
-  /** End-to-end headers without any identity; the identity is added by the cluster. */
+  /** As the client sent them or as kexer made them: identity, hop-by-hop and forwarding headers are replaced by the cluster. */
   readonly headers: RawHeaders;
 }
 
@@ -67,53 +69,44 @@ export interface ApiAnswer {
   readonly body: Buffer;
 }
 
-/** What receives a streamed answer. `pause` and `resume` of the controller travel to the apiserver's socket. */
-export interface AnswerSink {
-  /** Not called after `abort` of the controller. */
-  onHead(answer: { status: number; reason: string; headers: RawHeaders }, controller: AnswerController): void;
-  onData(chunk: Buffer): void;
-  onEnd(): void;
-  /** The answer did not begin (then `onHead` was not called) or was cut. */
-  onError(error: Error): void;
-}
-
-export interface AnswerController {
-  pause(): void;
-  resume(): void;
-  abort(reason: Error): void;
+/** An open connection, and the request to write on it. */
+export interface UpgradeRoute {
+  readonly socket: Duplex;
+  readonly method: string;
+  readonly target: string;
+  readonly headers: RawHeaders;
 }
 
 export interface Cluster {
   readonly name: string;
-  readonly namespace: string;
   readonly kind: 'local';
   readonly kubelet: KubeletAccess;
 
   /**
-   * The headers that carry the caller's identity towards this cluster's apiserver, with everything stripped that could forge one.
-   * Checks a certificate caller's own `Impersonate-*`.
-   * @throws StatusError 400, 403 if the identity cannot be built.
+   * How calls of this caller leave for this cluster's apiserver. Checks a certificate caller's own `Impersonate-*`.
+   * @throws StatusError 400, 403 if the identity cannot be built; 500 and KexerErrors of a review that failed.
    */
-  identify(caller: Caller, inbound: RawHeaders, signal: AbortSignal): Promise<OutgoingIdentity>;
+  identify(caller: Caller, inbound: RawHeaders): Promise<OutgoingIdentity>;
 
   /**
-   * One exchange as the caller; reads the whole body (bounded). No retry of its own.
-   * @throws KexerError unreachable (nothing of an answer came), timeout, clientGone, cut, badGateway.
+   * One exchange as the caller; reads the whole body (bounded). With `isRetriedOnce`, a connection that died before any byte of an
+   * answer is tried once more.
+   * @throws KexerError unreachable (nothing of an answer came), tls, timeout, clientGone, cut, badGateway.
    */
-  exchange(call: Call, request: ApiRequest & { timeoutMs: number; signal: AbortSignal }): Promise<ApiAnswer>;
+  exchange(
+    call: Call,
+    request: ApiRequest & { timeoutMs: number; signal: AbortSignal; isRetriedOnce?: boolean },
+  ): Promise<ApiAnswer>;
 
-  /** One exchange as the caller, streamed both ways. `body` undefined: none. Errors go to the sink, exactly once. */
-  stream(call: Call, request: ApiRequest & { body: NodeJS.ReadableStream | undefined }, sink: AnswerSink): AnswerController;
+  /** One exchange as the caller, streamed both ways, without deadlines. What fails goes to the sink, exactly once. */
+  stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController;
 
   /**
    * A connection of its own to the apiserver for an HTTP/1.1 upgrade, and what to write on it: the request with identity and Host.
+   * `request.headers` keep Connection and Upgrade. The socket has an error listener.
    * @throws KexerError unreachable, tls, timeout, clientGone.
    */
-  dialUpgrade(
-    call: Call,
-    request: ApiRequest,
-    signal: AbortSignal,
-  ): Promise<{ socket: Duplex; target: string; headers: RawHeaders }>;
+  dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute>;
 
   /** Kexer's own read of a pod. @throws StatusError 404 and others as the apiserver answered. */
   pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject>;
@@ -121,14 +114,4 @@ export interface Cluster {
   node(name: string): NodeObject | undefined;
   /** Of the apiserver; kept for a while. */
   serverVersion(signal: AbortSignal): Promise<{ readonly major: number; readonly minor: number }>;
-}
-
-/** The outcome of {@link Cluster.identify}; opaque but for the users. */
-export interface OutgoingIdentity {
-  /** Identity headers only, to be added to a request's own. */
-  readonly headers: RawHeaders;
-  /** Whose credential the connection or the request carries. */
-  readonly credential: 'none' | 'impersonator';
-  /** Who the call counts as: the caller, or whom the caller impersonates (valid once kube-apiserver has accepted it). */
-  readonly effectiveUser: UserInfo;
 }

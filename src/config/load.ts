@@ -6,6 +6,7 @@ import type { z } from 'zod';
 
 import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
+import { unreachable } from '../base/unreachable.ts';
 
 import { readConfigFile, type ConfigFile } from './file.ts';
 import { parseFlags } from './flags.ts';
@@ -91,6 +92,8 @@ function valueOf(setting: Setting, text: string): unknown {
     case 'text':
     case 'file':
       return text;
+    default:
+      return unreachable(setting.kind);
   }
 }
 
