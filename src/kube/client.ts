@@ -1,13 +1,20 @@
-// A client of one apiserver endpoint with one credential, over undici: kept-alive HTTP/1.1 connections, one request at a time each.
-// Kexer has up to three for a cluster, never mixed: its own (reviews, informers), the impersonator's, and one without a credential
-// whose requests carry their caller's token. TLS state is per client, so no connection with a client certificate can carry another's
-// request. Raw paths and header lists go out as they are given; only Host, framing and the credential are added here.
+// A client of one apiserver endpoint with one credential: kept-alive HTTP/1.1 connections, one request at a time each. Kexer has up to
+// three for a cluster, never mixed: its own (reviews, informers), the impersonator's, and one without a credential whose requests carry
+// their caller's token. TLS state is per client, so no connection with a client certificate can carry another's request. Raw paths and
+// header lists go out as they are given; only Host, framing and the credential are added here.
 
 import type { Readable } from 'node:stream';
 
 import type { Clock } from '../base/clock.ts';
-import type { RawHeaders } from '../protocol/raw-headers.ts';
+import { KexerError } from '../base/errors.ts';
+import { quote } from '../base/quote.ts';
+import { getHeader, type RawHeader, type RawHeaders, withoutHeaders } from '../protocol/raw-headers.ts';
 import type { Credential, Endpoint } from './credential.ts';
+import { failure, StatusError } from './status.ts';
+import { parseStatus } from './status-parse.ts';
+import { type AnswerController, type AnswerSink, diedBeforeAnswer, Transport } from './transport.ts';
+
+export type { AnswerController, AnswerSink } from './transport.ts';
 
 /** A request as it leaves. Host, Content-Length, Transfer-Encoding, Connection and their like in `headers` are dropped. */
 export interface RawRequest {
@@ -22,21 +29,6 @@ export interface RawAnswer {
   readonly reason: string;
   readonly headers: RawHeaders;
   readonly body: Buffer;
-}
-
-/** Receives a streamed answer: `onHead`, `onData` …, then exactly one of `onEnd` and `onError`. */
-export interface AnswerSink {
-  onHead(answer: { status: number; reason: string; headers: RawHeaders }, controller: AnswerController): void;
-  onData(chunk: Buffer): void;
-  onEnd(): void;
-  /** KexerError unreachable, tls or timeout before `onHead`; cut after it; or the reason given to `abort`. */
-  onError(error: Error): void;
-}
-
-export interface AnswerController {
-  pause(): void;
-  resume(): void;
-  abort(reason: Error): void;
 }
 
 /** What a connection of its own to the endpoint needs; fits `dialTls` of net/dial.ts, ALPN http/1.1. */
@@ -56,27 +48,45 @@ export interface DialSettings {
   readonly headers: RawHeaders;
 }
 
+const defaultTimeoutMs = 30_000;
+const defaultConnectTimeoutMs = 10_000;
+const defaultMaxBytes = 3 * 1024 * 1024;
+/** Pages of lists have at most 500 objects; etcd bounds each to about 1.5 MiB, and real nodes have some 20 KiB. */
+const maxJsonBytes = 256 * 1024 * 1024;
+
 export class KubeClient {
   readonly endpoint: Endpoint;
+  readonly #clock: Clock;
+  readonly #credential: Credential;
+  readonly #userAgent: string;
+  readonly #connectTimeoutMs: number;
+  #transport: { readonly version: string; readonly transport: Transport } | undefined;
+  #isClosed: boolean;
 
   constructor(
-    _deps: { clock: Clock },
+    deps: { clock: Clock },
     options: {
       endpoint: Endpoint;
       credential: Credential;
-      /** `User-Agent` of kexer's own calls (json, watch); raw requests carry what their headers say. */
+      /** `User-Agent` of kexer's own calls (json); raw requests carry what their headers say. */
       userAgent: string;
       connectTimeoutMs?: number;
     },
   ) {
     this.endpoint = options.endpoint;
+    this.#clock = deps.clock;
+    this.#credential = options.credential;
+    this.#userAgent = options.userAgent;
+    this.#connectTimeoutMs = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
+    this.#transport = undefined;
+    this.#isClosed = false;
   }
 
   /**
    * A call of kexer's own with a JSON answer, parsed but not checked.
    * @throws StatusError for any answer that is not 2xx; KexerError unreachable, tls, timeout, clientGone, cut, badGateway.
    */
-  json(_call: {
+  async json(call: {
     method?: string;
     target: string;
     body?: unknown;
@@ -84,16 +94,41 @@ export class KubeClient {
     timeoutMs?: number;
     signal?: AbortSignal;
   }): Promise<unknown> {
-    throw new Error('not written yet');
+    const method = call.method ?? 'GET';
+    const headers: RawHeader[] = [
+      ['Accept', 'application/json'],
+      ['User-Agent', this.#userAgent],
+    ];
+    if (call.body !== undefined) headers.push(['Content-Type', call.contentType ?? 'application/json']);
+    const answer = await this.exchange({
+      method,
+      target: call.target,
+      headers,
+      timeoutMs: call.timeoutMs ?? defaultTimeoutMs,
+      maxBytes: maxJsonBytes,
+      // A read may run twice. Reviews are POSTs but only ask; their retries are in reviews.ts.
+      isRetriedOnce: method === 'GET',
+      ...(call.body === undefined ? {} : { body: Buffer.from(JSON.stringify(call.body)) }),
+      ...(call.signal === undefined ? {} : { signal: call.signal }),
+    });
+    if (answer.status === 401) this.invalidateCredential();
+    if (answer.status < 200 || answer.status > 299) throw new StatusError(statusOfAnswer(answer, method, call.target));
+    try {
+      return JSON.parse(answer.body.toString('utf8'));
+    } catch (cause) {
+      throw new KexerError('badGateway', `Cannot read the answer to ${method} ${quote(call.target)}: want JSON`, {
+        cause,
+      });
+    }
   }
 
   /**
    * One exchange, its answer read whole. With `isRetriedOnce`, a connection that died before the first byte of an answer is tried
-   * once more (only for what may run twice).
+   * once more (only for what may run twice): as a rule it had been idle and the apiserver closed it at that moment.
    * @throws KexerError unreachable (nothing of an answer came), tls, timeout, clientGone, cut, badGateway (too large).
    */
-  exchange(
-    _request: RawRequest & {
+  async exchange(
+    request: RawRequest & {
       body?: Buffer;
       timeoutMs: number;
       signal?: AbortSignal;
@@ -101,19 +136,226 @@ export class KubeClient {
       isRetriedOnce?: boolean;
     },
   ): Promise<RawAnswer> {
-    throw new Error('not written yet');
+    const deadlineMs = this.#clock.monotonic() + request.timeoutMs;
+    try {
+      return await this.#exchangeOnce(request, request.timeoutMs);
+    } catch (error) {
+      const leftMs = deadlineMs - this.#clock.monotonic();
+      if (request.isRetriedOnce !== true || !diedBeforeAnswer(error) || leftMs <= 0) throw error;
+      return this.#exchangeOnce(request, leftMs);
+    }
   }
 
-  /** One exchange, streamed both ways, without deadlines: the caller aborts. `onError` may come before this returns. */
-  stream(_request: RawRequest & { body?: Readable | Buffer | undefined }, _sink: AnswerSink): AnswerController {
-    throw new Error('not written yet');
+  #exchangeOnce(
+    request: RawRequest & { body?: Buffer; signal?: AbortSignal; maxBytes?: number },
+    timeoutMs: number,
+  ): Promise<RawAnswer> {
+    const { signal, maxBytes = defaultMaxBytes } = request;
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) {
+        reject(abortReason(signal));
+        return;
+      }
+      const chunks: Buffer[] = [];
+      let size = 0;
+      let head: Omit<RawAnswer, 'body'> | undefined;
+      const onAbort = (): void => {
+        if (signal !== undefined) controller.abort(abortReason(signal));
+      };
+      const settle = (): void => {
+        timer.cancel();
+        signal?.removeEventListener('abort', onAbort);
+      };
+      const timer = this.#clock.after(timeoutMs, () =>
+        controller.abort(
+          new KexerError('timeout', `Cannot wait longer for the apiserver: no answer within ${timeoutMs} ms`),
+        ),
+      );
+      signal?.addEventListener('abort', onAbort, { once: true });
+      const controller = this.stream(request, {
+        onHead: (answer) => {
+          head = answer;
+        },
+        onData: (chunk) => {
+          size += chunk.length;
+          chunks.push(chunk);
+          if (size > maxBytes) {
+            controller.abort(
+              new KexerError('badGateway', `Cannot hold the apiserver's answer: it is longer than ${maxBytes} bytes`),
+            );
+          }
+        },
+        onEnd: () => {
+          settle();
+          if (head === undefined) reject(new KexerError('badGateway', 'Cannot use the answer: it has no head'));
+          else resolve({ ...head, body: Buffer.concat(chunks, size) });
+        },
+        onError: (error) => {
+          settle();
+          reject(error);
+        },
+      });
+    });
+  }
+
+  /** One exchange, streamed both ways, without deadlines: the caller aborts. `onError` never comes before this returns. */
+  stream(
+    request: RawRequest & { body?: Readable | Buffer | undefined; contentLength?: number | undefined },
+    sink: AnswerSink,
+  ): AnswerController {
+    const deferred = new DeferredController(sink);
+    this.#prepare()
+      .then(({ transport, headers }) => {
+        if (deferred.isAborted) return;
+        deferred.attach(
+          transport.dispatch(
+            {
+              method: request.method,
+              target: request.target,
+              // The credential of this client alone decides who calls; `none` leaves the caller's token where it is.
+              headers: headers.length === 0 ? request.headers : withCredential(request.headers, headers),
+              body: request.body,
+              contentLength: request.contentLength,
+            },
+            deferred,
+          ),
+        );
+      })
+      .catch((error: unknown) => deferred.onError(error instanceof Error ? error : new Error(String(error))));
+    return deferred;
   }
 
   /** For upgrades, which need a connection of their own. */
-  dialSettings(): Promise<DialSettings> {
-    throw new Error('not written yet');
+  async dialSettings(): Promise<DialSettings> {
+    const url = new URL(this.endpoint.url);
+    const isTls = url.protocol === 'https:';
+    const certificate = await this.#certificate();
+    return {
+      isTls,
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: url.port === '' ? (isTls ? 443 : 80) : Number(url.port),
+      isVerified: this.endpoint.isVerified,
+      authority: url.host,
+      basePath: url.pathname.replace(/\/+$/, ''),
+      headers: await this.#headers(),
+      ...(this.endpoint.servername === undefined ? {} : { servername: this.endpoint.servername }),
+      ...(this.endpoint.ca === undefined ? {} : { ca: [this.endpoint.ca] }),
+      ...(certificate === undefined ? {} : { certificate: { cert: certificate.cert, key: certificate.key } }),
+    };
   }
 
   /** Ends all connections; pending calls fail. */
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#transport?.transport.destroy();
+  }
+
+  async #prepare(): Promise<{ transport: Transport; headers: RawHeaders }> {
+    const [certificate, headers] = await Promise.all([this.#certificate(), this.#headers()]);
+    if (this.#isClosed) throw new KexerError('draining', 'Cannot send a request: the client is closed');
+    const version = certificate?.version ?? '';
+    if (this.#transport?.version !== version) {
+      // The old pool ends when its last exchange has: a watch may still run on it.
+      void this.#transport?.transport.close().catch(() => {
+        // It only fails if it is closed already.
+      });
+      const transport = new Transport({
+        endpoint: this.endpoint,
+        certificate,
+        connectTimeoutMs: this.#connectTimeoutMs,
+      });
+      this.#transport = { version, transport };
+    }
+    return { transport: this.#transport.transport, headers };
+  }
+
+  async #certificate(): Promise<{ cert: string; key: string; version: string } | undefined> {
+    if (this.#credential.kind !== 'certificate' && this.#credential.kind !== 'plugin') return undefined;
+    const pair = await this.#credential.certificate.read();
+    return pair.cert === '' ? undefined : pair;
+  }
+
+  async #headers(): Promise<RawHeaders> {
+    if (this.#credential.kind !== 'token' && this.#credential.kind !== 'plugin') return [];
+    const token = await this.#credential.token.read();
+    return token === '' ? [] : [['Authorization', `Bearer ${token}`]];
+  }
+
+  /** To be told that this client's own credential was refused. */
+  invalidateCredential(): void {
+    if (this.#credential.kind === 'token' || this.#credential.kind === 'plugin') this.#credential.token.invalidate();
+  }
+}
+
+function withCredential(headers: RawHeaders, credential: RawHeaders): RawHeaders {
+  return [...withoutHeaders(headers, 'Authorization'), ...credential];
+}
+
+/** Stands for an exchange whose credential is still being read; from then on passes everything through. */
+class DeferredController implements AnswerController, AnswerSink {
+  readonly #sink: AnswerSink;
+  #inner: AnswerController | undefined;
+  #isPaused: boolean;
+  isAborted: boolean;
+
+  constructor(sink: AnswerSink) {
+    this.#sink = sink;
+    this.#inner = undefined;
+    this.#isPaused = false;
+    this.isAborted = false;
+  }
+
+  attach(inner: AnswerController): void {
+    this.#inner = inner;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#inner?.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#inner?.resume();
+  }
+
+  abort(reason: Error): void {
+    if (this.isAborted) return;
+    this.isAborted = true;
+    if (this.#inner === undefined) this.#sink.onError(reason);
+    else this.#inner.abort(reason);
+  }
+
+  onHead(answer: { status: number; reason: string; headers: RawHeaders }, controller: AnswerController): void {
+    if (this.#isPaused) controller.pause();
+    this.#sink.onHead(answer, this);
+  }
+
+  onData(chunk: Buffer): void {
+    this.#sink.onData(chunk);
+  }
+
+  onEnd(): void {
+    this.#sink.onEnd();
+  }
+
+  onError(error: Error): void {
+    this.#sink.onError(error);
+  }
+}
+
+function abortReason(signal: AbortSignal): Error {
+  const reason: unknown = signal.reason;
+  if (reason instanceof KexerError || reason instanceof StatusError) return reason;
+  return new KexerError('clientGone', 'Cannot finish the request: whoever asked has left', { cause: reason });
+}
+
+/** The Status in an answer that is not 2xx, or one made of what else it says. */
+function statusOfAnswer(answer: RawAnswer, method: string, target: string): ReturnType<typeof failure> {
+  const text = answer.body.toString('utf8');
+  const isJson = getHeader(answer.headers, 'content-type')?.startsWith('application/json') ?? false;
+  const status = isJson ? parseStatus(text) : undefined;
+  if (status !== undefined) return status;
+  const path = target.split('?', 1)[0] ?? '';
+  return failure(answer.status, '', `the apiserver answered ${method} ${path} with ${answer.status}: ${quote(text)}`);
 }
