@@ -1,41 +1,72 @@
-// Outgoing connections: TCP and TLS with a deadline, a CA of their own, and errors that say what failed.
+// Outgoing connections: TCP and TLS with a deadline, a CA of their own, and errors that say what failed and which names the peer's
+// certificate had. Every socket handed out has an error listener already, so that a reset before the caller attaches its own cannot
+// end the process. Nothing is written to a TLS socket before its peer is verified.
 
 import type { Buffer } from 'node:buffer';
-import type { Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls';
+import { type Clock, systemClock } from '../base/clock.ts';
 import { type ErrorCode, KexerError } from '../base/errors.ts';
 
 export interface DialTcpOptions {
   readonly host: string;
   readonly port: number;
   readonly timeoutMs: number;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /** For the deadline; default the system's. */
+  readonly clock?: Clock | undefined;
 }
 
 export interface DialTlsOptions extends DialTcpOptions {
   /** The name the peer's certificate must carry (and SNI, unless it is an address); default `host`. */
-  readonly servername?: string;
+  readonly servername?: string | undefined;
   /** PEM certificates that alone are trusted; default: the system's. */
-  readonly ca?: readonly string[];
-  readonly certificate?: { readonly cert: string; readonly key: string };
+  readonly ca?: readonly string[] | undefined;
+  readonly certificate?: { readonly cert: string; readonly key: string } | undefined;
   /** false: any certificate is taken. No bearer token may ever go over such a connection. */
   readonly isVerified: boolean;
-  readonly alpn?: readonly string[];
+  readonly alpn?: readonly string[] | undefined;
   /** TLS sessions to resume; one cache for each (CA, certificate, verification), since a resumed session skips their check. */
-  readonly sessions?: TlsSessionCache;
+  readonly sessions?: TlsSessionCache | undefined;
 }
 
-/** A bounded store of the latest TLS session by peer. */
+/** A bounded store of the latest TLS session by peer; the oldest written leaves first. */
 export class TlsSessionCache {
-  constructor(_options: { maxEntries: number }) {}
+  readonly #sessions = new Map<string, Buffer>();
+  readonly #maxEntries: number;
 
-  get(_key: string): Buffer | undefined {
-    return undefined;
+  constructor(options: { maxEntries: number }) {
+    this.#maxEntries = options.maxEntries;
   }
 
-  set(_key: string, _session: Buffer): void {}
+  get(key: string): Buffer | undefined {
+    return this.#sessions.get(key);
+  }
 
-  delete(_key: string): void {}
+  set(key: string, session: Buffer): void {
+    this.#sessions.delete(key);
+    this.#sessions.set(key, session);
+    if (this.#sessions.size <= this.#maxEntries) return;
+    const oldest = this.#sessions.keys().next();
+    if (oldest.done !== true) this.#sessions.delete(oldest.value);
+  }
+
+  delete(key: string): void {
+    this.#sessions.delete(key);
+  }
+
+  /** After a CA or certificate changed: what they vouched for must be checked again. */
+  clear(): void {
+    this.#sessions.clear();
+  }
+}
+
+export interface DialErrorDetails {
+  readonly address: string;
+  readonly servername: string;
+  readonly subjectAltName?: string | undefined;
+  readonly systemCode?: string | undefined;
+  readonly cause?: unknown;
 }
 
 /** Why a dial failed. For code `tls`, the names a certificate had. */
@@ -44,23 +75,14 @@ export class DialError extends KexerError {
   readonly address: string;
   /** The name the certificate should have carried. */
   readonly servername: string;
-  /** The peer certificate's subjectAltName as Node prints it (`DNS:a, IP Address:1.2.3.4`), if it showed one. */
+  /** The peer certificate's subjectAltName as Node prints it (`DNS:a, IP Address:1.2.3.4`); '' if it has none; undefined if none was shown. */
   readonly subjectAltName: string | undefined;
   /** Node's or OpenSSL's code: ECONNREFUSED, ERR_TLS_CERT_ALTNAME_INVALID, UNABLE_TO_VERIFY_LEAF_SIGNATURE … */
   readonly systemCode: string | undefined;
 
-  constructor(
-    code: ErrorCode,
-    message: string,
-    details: {
-      address: string;
-      servername: string;
-      subjectAltName?: string | undefined;
-      systemCode?: string | undefined;
-      cause?: unknown;
-    },
-  ) {
-    super(code, message, { cause: details.cause });
+  constructor(code: ErrorCode, message: string, details: DialErrorDetails) {
+    super(code, message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = 'DialError';
     this.address = details.address;
     this.servername = details.servername;
     this.subjectAltName = details.subjectAltName;
@@ -68,12 +90,134 @@ export class DialError extends KexerError {
   }
 }
 
-/** @throws DialError unreachable, timeout; clientGone when `signal` aborts. The socket has an error listener already. */
-export function dialTcp(_options: DialTcpOptions): Promise<Socket> {
-  throw new Error('not written yet');
+/** Probes of an idle connection start after this; load balancers forget connections after a minute or more. */
+const keepAliveDelayMs = 30_000;
+
+/** @throws DialError unreachable, timeout; clientGone when `signal` aborts. */
+export function dialTcp(options: DialTcpOptions): Promise<Socket> {
+  const socket = connectTcp({
+    host: options.host,
+    port: options.port,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: keepAliveDelayMs,
+  });
+  return established(socket, 'connect', options, options.host, (error) => failedConnect(options, error));
 }
 
-/** @throws DialError unreachable, tls, timeout; clientGone when `signal` aborts. The socket has an error listener already. */
-export function dialTls(_options: DialTlsOptions): Promise<TLSSocket> {
-  throw new Error('not written yet');
+/** @throws DialError unreachable, tls, timeout; clientGone when `signal` aborts. */
+export function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
+  const servername = options.servername ?? options.host;
+  const sessionKey = `${addressText(options)}/${servername}`;
+  const session = options.sessions?.get(sessionKey);
+  let names: string | undefined;
+  let isConnected = false;
+  const socket = connectTls({
+    host: options.host,
+    port: options.port,
+    // RFC 6066 allows no address as SNI; the check below is by `servername` all the same.
+    servername: isIP(servername) === 0 ? servername : '',
+    rejectUnauthorized: options.isVerified,
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(servername, certificate),
+    ...(options.ca === undefined ? {} : { ca: [...options.ca] }),
+    ...(options.certificate === undefined ? {} : { cert: options.certificate.cert, key: options.certificate.key }),
+    ...(options.alpn === undefined ? {} : { ALPNProtocols: [...options.alpn] }),
+    ...(session === undefined ? {} : { session }),
+  });
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, keepAliveDelayMs);
+  socket.once('connect', () => {
+    isConnected = true;
+  });
+  // Before Node's own listener, which destroys the socket of an unacceptable peer and with it the certificate.
+  socket.prependOnceListener('secure', () => {
+    names = socket.getPeerCertificate().subjectaltname ?? '';
+  });
+  if (options.sessions !== undefined) {
+    const { sessions } = options;
+    socket.on('session', (fresh: Buffer) => sessions.set(sessionKey, fresh));
+  }
+  return established(socket, 'secureConnect', options, servername, (error) => {
+    options.sessions?.delete(sessionKey);
+    if (!isConnected || isReset(error)) return failedConnect(options, error, servername);
+    const shown = names === undefined ? '' : ` (its names: ${names === '' ? 'none' : names})`;
+    const message =
+      names === undefined
+        ? `Cannot make a TLS connection to ${addressText(options)}`
+        : `Cannot accept the certificate of ${addressText(options)} for ${servername}${shown}`;
+    return new DialError('tls', message, {
+      address: addressText(options),
+      servername,
+      subjectAltName: names,
+      systemCode: systemCodeOf(error),
+      cause: error,
+    });
+  });
+}
+
+function established<S extends Socket>(
+  socket: S,
+  event: 'connect' | 'secureConnect',
+  options: DialTcpOptions,
+  servername: string,
+  explain: (error: Error) => DialError,
+): Promise<S> {
+  // Stays for the life of the socket: its owner learns of errors by its own listener or by 'close'.
+  socket.on('error', () => {});
+  const address = addressText(options);
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error): void => {
+      stop();
+      socket.destroy();
+      reject(error);
+    };
+    const onError = (error: Error): void => fail(explain(error));
+    const onClose = (): void => fail(explain(new Error('the connection was closed')));
+    const onAbort = (): void => {
+      fail(new DialError('clientGone', `Cannot connect to ${address}: cancelled`, { address, servername }));
+    };
+    const onDone = (): void => {
+      stop();
+      resolve(socket);
+    };
+    const stop = (): void => {
+      timer.cancel();
+      options.signal?.removeEventListener('abort', onAbort);
+      socket.off('error', onError).off('close', onClose).off(event, onDone);
+    };
+    const timer = (options.clock ?? systemClock).after(options.timeoutMs, () => {
+      const message = `Cannot connect to ${address}: no answer within ${options.timeoutMs} ms`;
+      fail(new DialError('timeout', message, { address, servername }));
+    });
+    socket.on('error', onError).on('close', onClose).on(event, onDone);
+    options.signal?.addEventListener('abort', onAbort);
+    if (options.signal?.aborted === true) onAbort();
+  });
+}
+
+function failedConnect(options: DialTcpOptions, error: Error, servername = options.host): DialError {
+  const address = addressText(options);
+  return new DialError('unreachable', `Cannot connect to ${address}`, {
+    address,
+    servername,
+    systemCode: systemCodeOf(error),
+    cause: error,
+  });
+}
+
+/** A peer that hangs up in the middle of a handshake is going away; one that dislikes us sends an alert. */
+function isReset(error: Error): boolean {
+  const code = systemCodeOf(error);
+  return code === 'ECONNRESET' || code === 'EPIPE' || code === undefined;
+}
+
+function systemCodeOf(error: Error): string | undefined {
+  const first = error instanceof AggregateError ? (error.errors[0] as unknown) : error;
+  if (!(first instanceof Error) || !('code' in first)) return undefined;
+  return typeof first.code === 'string' ? first.code : undefined;
+}
+
+/** `host:port`, with brackets around an IPv6 address. */
+export function addressText({ host, port }: { host: string; port: number }): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
 }
