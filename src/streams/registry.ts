@@ -39,10 +39,7 @@ export class SessionRegistry {
   /** Opens a session; the opener must call {@link finish} exactly when nothing of it is left. */
   open(subject: SessionSubject, endByRequest: (message: string) => void): Session {
     // 5 random bytes: unique among the sessions of hours, short enough to type.
-    const session = new Session(
-      { clock: this.#clock },
-      { id: randomBytes(5).toString('hex'), subject, endByRequest },
-    );
+    const session = new Session({ clock: this.#clock }, { id: randomBytes(5).toString('hex'), subject, endByRequest });
     this.#sessions.set(session.id, session);
     this.#observer.sessionStarted(session);
     return session;

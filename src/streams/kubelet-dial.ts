@@ -1,0 +1,75 @@
+// A TLS connection to a kubelet, verified, and what to say when there is none: the operator reads it in a user's terminal, so it names
+// the node, the name that was dialled, the names in the certificate and the setting that cures it, and nothing of kexer's account.
+
+import type { TLSSocket } from 'node:tls';
+
+import type { Clock } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
+import type { KubeletAccess } from '../clusters/cluster.ts';
+import { DialError, dialTls } from '../net/dial.ts';
+import type { RawHeader } from '../protocol/raw-headers.ts';
+import type { Target } from './target.ts';
+
+/** A node that does not answer within this is down for a user who waits at a prompt. */
+const dialTimeoutMs = 10_000;
+
+/** @throws KexerError unreachable, tls, timeout with a text for people; clientGone when `signal` aborts. */
+export async function dialKubelet(
+  deps: { clock: Clock },
+  access: KubeletAccess,
+  target: Target,
+  signal: AbortSignal,
+): Promise<TLSSocket> {
+  const { ca } = access;
+  if (access.isVerified && ca === undefined) {
+    throw new KexerError(
+      'tls',
+      `Cannot verify the kubelet of node ${target.node}: no CA is configured (${access.caSource}); set --kubelet-certificate-authority`,
+    );
+  }
+  try {
+    return await dialTls({
+      host: target.host,
+      port: target.port,
+      ...(ca === undefined ? {} : { ca }),
+      certificate: access.certificate(),
+      isVerified: access.isVerified,
+      alpn: ['http/1.1'], // an upgrade has no meaning in HTTP/2
+      timeoutMs: dialTimeoutMs,
+      signal,
+      clock: deps.clock,
+    });
+  } catch (error) {
+    throw error instanceof DialError ? explained(error, access, target) : error;
+  }
+}
+
+/** The token goes out only when there is no certificate, and never over unverified TLS: any node could replay it. */
+export function kubeletCredential(access: KubeletAccess): RawHeader[] {
+  if (access.certificate() !== undefined || !access.isVerified) return [];
+  const token = access.token();
+  return token === undefined ? [] : [['Authorization', `Bearer ${token}`]];
+}
+
+function explained(error: DialError, access: KubeletAccess, target: Target): KexerError {
+  const where = `the kubelet of node ${target.node} at ${error.address}`;
+  switch (error.code) {
+    case 'unreachable':
+      return new KexerError('unreachable', `Cannot reach ${where}: ${error.systemCode ?? 'no connection'}`);
+    case 'timeout':
+      return new KexerError('timeout', `Cannot reach ${where}: no answer within ${dialTimeoutMs / 1000} s`);
+    case 'tls':
+      return new KexerError('tls', `Cannot trust ${where}: ${tlsProblem(error, access)}`, { cause: error.cause });
+    default:
+      return error;
+  }
+}
+
+function tlsProblem(error: DialError, access: KubeletAccess): string {
+  if (error.systemCode === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const names = error.subjectAltName ?? '';
+    return `its certificate is not for ${error.servername} but for ${names === '' ? 'no name at all' : names}; change --kubelet-preferred-address-types, or the certificate`;
+  }
+  const names = error.subjectAltName === undefined ? '' : ` (its certificate is for ${error.subjectAltName})`;
+  return `${error.systemCode ?? 'the TLS handshake failed'}${names}; its certificate must be signed by the CA in ${access.caSource}, set by --kubelet-certificate-authority`;
+}

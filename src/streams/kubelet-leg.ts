@@ -1,0 +1,146 @@
+// The upgrade of a connected kubelet socket: always SPDY/3.1 by POST, since every kubelet of every version speaks it, stdin can be
+// half-closed on it and its exit status is the runtime's own. Gives an open leg or the kubelet's refusal; never writes to a client.
+
+import { Buffer } from 'node:buffer';
+import type { TLSSocket } from 'node:tls';
+
+import type { Clock } from '../base/clock.ts';
+import type { KubeletAccess } from '../clusters/cluster.ts';
+import { readBody, requestUpgrade } from '../net/upgrade.ts';
+import { getHeader, type RawHeaders } from '../protocol/raw-headers.ts';
+import { dialKubelet, kubeletCredential } from './kubelet-dial.ts';
+import { isUid } from './names.ts';
+import type { UpgradeKind } from './options.ts';
+import type { Target } from './target.ts';
+
+/** The runtime may take its time to make a container ready for exec: its own requests may last two minutes. */
+const upgradeTimeoutMs = 120_000;
+/** A refusal is a sentence of text; what is beyond this is cut off. */
+const maxRefusalBytes = 50_000;
+const refusalBodyTimeoutMs = 10_000;
+
+/** What a kubelet says when the pod of that UID is gone: the one 404 that is a true answer. */
+const podGoneText = 'pod does not exist';
+
+export interface KubeletLeg {
+  readonly socket: TLSSocket;
+  /** Bytes that came with the 101. */
+  readonly head: Buffer;
+}
+
+export interface KubeletRefusal {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  readonly body: Buffer;
+}
+
+export type UpgradeOutcome =
+  | { readonly isOpen: true; readonly leg: KubeletLeg }
+  | { readonly isOpen: false; readonly refusal: KubeletRefusal };
+
+export interface KubeletRequest {
+  readonly kind: UpgradeKind;
+  readonly query: string;
+  readonly userAgent: string;
+  readonly signal: AbortSignal;
+}
+
+const kubeletPaths: Readonly<Record<UpgradeKind, string>> = {
+  exec: 'exec',
+  attach: 'attach',
+  portforward: 'portForward',
+};
+
+/** The protocol that the kubelet leg speaks after SPDY/3.1. */
+export function kubeletProtocol(kind: UpgradeKind): string {
+  return kind === 'portforward' ? 'portforward.k8s.io' : 'v4.channel.k8s.io';
+}
+
+/** `/exec/NS/POD/UID/CONTAINER` and its like; every part was checked by `findTarget` or is checked here. */
+export function kubeletPath(kind: UpgradeKind, target: Target, hasUid: boolean): string {
+  const parts = [kubeletPaths[kind], target.namespace, target.pod];
+  if (hasUid) parts.push(target.podUid);
+  if (kind !== 'portforward') parts.push(target.container);
+  return `/${parts.map(encodeURIComponent).join('/')}`;
+}
+
+/**
+ * Whether the kubelet can be asked for this pod by UID, so that a pod that replaced it is not entered by mistake. exec translates the
+ * UID of a mirror pod; attach and port-forward compare it with the static pod's own.
+ */
+function canNameUid(kind: UpgradeKind, target: Target): boolean {
+  return isUid(target.podUid) && (kind === 'exec' || !target.isMirror);
+}
+
+/**
+ * @param socket from {@link dialKubelet}; taken over, and destroyed if no leg comes of it. A second try dials anew.
+ * @throws KexerError timeout, unreachable, tls, badGateway, clientGone
+ */
+export async function openKubeletLeg(
+  deps: { clock: Clock },
+  access: KubeletAccess,
+  target: Target,
+  socket: TLSSocket,
+  request: KubeletRequest,
+): Promise<UpgradeOutcome> {
+  const hasUid = canNameUid(request.kind, target);
+  const outcome = await tryUpgrade(deps, access, socket, kubeletPath(request.kind, target, hasUid), request);
+  if (outcome.isOpen || !hasUid || !isUnknownPath(outcome.refusal)) return outcome;
+  // A kubelet that does not know the UID form (virtual-kubelet): ask once without it.
+  const second = await dialKubelet(deps, access, target, request.signal);
+  return tryUpgrade(deps, access, second, kubeletPath(request.kind, target, false), request);
+}
+
+function isUnknownPath(refusal: KubeletRefusal): boolean {
+  return refusal.status === 404 && refusal.body.toString('utf8').trim() !== podGoneText;
+}
+
+async function tryUpgrade(
+  deps: { clock: Clock },
+  access: KubeletAccess,
+  socket: TLSSocket,
+  path: string,
+  request: KubeletRequest,
+): Promise<UpgradeOutcome> {
+  const { head, rest } = await requestUpgrade(
+    socket,
+    {
+      method: 'POST',
+      target: request.query === '' ? path : `${path}?${request.query}`,
+      headers: [
+        ['Host', hostOf(socket)],
+        ['User-Agent', request.userAgent],
+        ['Content-Length', '0'],
+        ...kubeletCredential(access),
+        ['Connection', 'Upgrade'],
+        ['Upgrade', 'SPDY/3.1'],
+        ['X-Stream-Protocol-Version', kubeletProtocol(request.kind)],
+      ],
+    },
+    { timeoutMs: upgradeTimeoutMs, signal: request.signal, clock: deps.clock },
+  );
+  if (head.status !== 101) {
+    const limits = { maxBytes: maxRefusalBytes, timeoutMs: refusalBodyTimeoutMs, method: 'POST', clock: deps.clock };
+    const body = await readBody(socket, head, rest, limits).finally(() => socket.destroy());
+    return { isOpen: false, refusal: { status: head.status, headers: head.headers, body } };
+  }
+  const problem = upgradeProblem(head.headers, kubeletProtocol(request.kind));
+  if (problem === undefined) return { isOpen: true, leg: { socket, head: rest } };
+  socket.destroy();
+  return { isOpen: false, refusal: { status: 101, headers: [], body: Buffer.from(problem) } };
+}
+
+/** Without these a SPDY peer is not what stands at the other end, whatever the status says. */
+function upgradeProblem(headers: RawHeaders, wanted: string): string | undefined {
+  const upgrade = getHeader(headers, 'Upgrade') ?? '';
+  if (upgrade.toLowerCase() !== 'spdy/3.1') return `Upgrade ${JSON.stringify(upgrade)}, want SPDY/3.1`;
+  const protocol = getHeader(headers, 'X-Stream-Protocol-Version') ?? '';
+  // Very old runtimes do not echo it; what they speak is then unknown, so that this is no session either.
+  return protocol === wanted ? undefined : `X-Stream-Protocol-Version ${JSON.stringify(protocol)}, want ${wanted}`;
+}
+
+function hostOf(socket: TLSSocket): string {
+  const { remoteAddress = 'kubelet', remotePort, remoteFamily } = socket;
+  const host = remoteFamily === 'IPv6' ? `[${remoteAddress}]` : remoteAddress;
+  return remotePort === undefined ? host : `${host}:${remotePort}`;
+}

@@ -1,0 +1,92 @@
+// Where a stream goes: pod → container → node → the kubelet's address. Read with kexer's own rights and beside the preflight, so
+// nothing of this may be told to a client before kube-apiserver has allowed the call.
+
+import type { Cluster, NodeObject, PodObject } from '../clusters/cluster.ts';
+import { KexerError } from '../base/errors.ts';
+import { quote } from '../base/quote.ts';
+import { badRequest, StatusError } from '../kube/status.ts';
+import { checkNames } from './names.ts';
+
+export interface Target {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly podUid: string;
+  /** The pod stands for a static pod: kubelets know it by another UID in attach and port-forward. */
+  readonly isMirror: boolean;
+  /** '' for port-forward. */
+  readonly container: string;
+  readonly node: string;
+  /** Address and port of the kubelet. */
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface TargetQuestion {
+  readonly namespace: string;
+  readonly pod: string;
+  /** '' is the pod's only container; undefined: none is needed. */
+  readonly container: string | undefined;
+}
+
+const defaultKubeletPort = 10_250;
+const mirrorAnnotation = 'kubernetes.io/config.mirror';
+
+/** @throws StatusError as kube-apiserver answers; KexerError badRequest, unreachable if the node has no usable address. */
+export async function findTarget(cluster: Cluster, question: TargetQuestion, signal: AbortSignal): Promise<Target> {
+  checkNames({ ...question, container: question.container ?? '' });
+  const pod = await cluster.pod(question.namespace, question.pod, signal);
+  const container = question.container === undefined ? '' : resolveContainer(pod, question.container);
+  checkNames({ ...question, container });
+  const nodeName = pod.spec.nodeName ?? '';
+  if (nodeName === '') throw new StatusError(badRequest(`pod ${question.pod} does not have a host assigned`));
+  const node = cluster.node(nodeName);
+  if (node === undefined) {
+    throw new KexerError(
+      'unreachable',
+      `Cannot find node ${quote(nodeName)} of pod ${quote(question.pod)}: kexer does not know it`,
+    );
+  }
+  return {
+    namespace: question.namespace,
+    pod: question.pod,
+    podUid: pod.metadata.uid,
+    isMirror: pod.metadata.annotations?.[mirrorAnnotation] !== undefined,
+    container,
+    node: nodeName,
+    ...kubeletAddress(node, cluster.kubelet.preferredAddressTypes),
+  };
+}
+
+/** The texts are kube-apiserver's (validateContainer); the preflight gives them first unless the pod was replaced since. */
+function resolveContainer(pod: PodObject, wanted: string): string {
+  const { name } = pod.metadata;
+  const regular = pod.spec.containers.map((container) => container.name);
+  const all = [...(pod.spec.initContainers ?? []), ...pod.spec.containers, ...(pod.spec.ephemeralContainers ?? [])].map(
+    (container) => container.name,
+  );
+  if (wanted !== '') {
+    if (all.includes(wanted)) return wanted;
+    throw new StatusError(badRequest(`container ${wanted} is not valid for pod ${name}`));
+  }
+  const [only, ...others] = regular;
+  if (only !== undefined && others.length === 0) return only;
+  const base = `a container name must be specified for pod ${name}`;
+  throw new StatusError(badRequest(regular.length === 0 ? base : `${base}, choose one of: [${all.join(' ')}]`));
+}
+
+/** The first address of the first preferred type that the node has, as kube-apiserver chooses. */
+export function kubeletAddress(node: NodeObject, preferredTypes: readonly string[]): { host: string; port: number } {
+  const addresses = node.status?.addresses ?? [];
+  for (const type of preferredTypes) {
+    const found = addresses.find((address) => address.type === type && address.address !== '');
+    if (found !== undefined) {
+      const port = node.status?.daemonEndpoints?.kubeletEndpoint?.Port ?? 0;
+      return { host: found.address, port: port === 0 ? defaultKubeletPort : port };
+    }
+  }
+  const known = addresses.map((address) => `${address.type} ${address.address}`).join(', ');
+  throw new KexerError(
+    'unreachable',
+    `Cannot reach node ${quote(node.metadata.name)}: it has no address of the types ${preferredTypes.join(', ')}; known: ${known === '' ? 'none' : known}`,
+  );
+}
