@@ -1,0 +1,40 @@
+// The preset dictionary of SPDY/3 header compression (draft 3, section 2.6.10.1): 1423 bytes that a deflate stream may refer to
+// before it has produced any of its own. A test holds its Adler-32, e3c6a7c2, which every zlib stream of this protocol names.
+
+import { Buffer } from 'node:buffer';
+
+/** Names and values that stand in the dictionary with a 32-bit length before each. */
+const words: readonly string[] = (
+  'options,head,post,put,delete,trace,accept,accept-charset,accept-encoding,accept-language,accept-ranges,age,allow,' +
+  'authorization,cache-control,connection,content-base,content-encoding,content-language,content-length,' +
+  'content-location,content-md5,content-range,content-type,date,etag,expect,expires,from,host,if-match,' +
+  'if-modified-since,if-none-match,if-range,if-unmodified-since,last-modified,location,max-forwards,pragma,' +
+  'proxy-authenticate,proxy-authorization,range,referer,retry-after,server,te,trailer,transfer-encoding,upgrade,' +
+  'user-agent,vary,via,warning,www-authenticate,method,get,status,200 OK,version,HTTP/1.1,url,public,set-cookie,' +
+  'keep-alive,origin'
+).split(',');
+
+/** Text that follows the words without lengths. */
+const tail: string =
+  '100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505' +
+  '203 Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized' +
+  '403 Forbidden404 Not Found500 Internal Server Error501 Not Implemented503 Service Unavailable' +
+  'Jan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMT' +
+  'chunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,' +
+  'text/javascript,publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.';
+
+function build(): Buffer {
+  const parts: Buffer[] = [];
+  for (const word of words) {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(word.length);
+    parts.push(length, Buffer.from(word, 'latin1'));
+  }
+  return Buffer.concat([...parts, Buffer.from(tail, 'latin1')]);
+}
+
+/** Shared by all streams; never written. */
+export const spdyDictionary: Buffer = build();
+
+/** Adler-32 of {@link spdyDictionary}, the DICTID of every SPDY/3 zlib stream (RFC 1950, section 2.2). */
+export const spdyDictionaryAdler = 0xe3_c6_a7_c2;
