@@ -1,0 +1,133 @@
+// The writing side of a framed connection over a Duplex. Frames written in one turn of the event loop leave as one write (one TLS
+// record instead of one for each 8-byte head), payload passes by reference, and `isWritable` tells a relay when to stop reading its
+// other leg. Bytes before a `release` can be held back, for a server that must be silent until its client has spoken.
+
+import type { Buffer } from 'node:buffer';
+import type { Duplex } from 'node:stream';
+
+/**
+ * Queued bytes at which `isWritable` becomes false. Also flushes early, so that a turn that moves much does not wait with all of it.
+ * 128 KiB keep a TLS relay busy while one write of up to as much is under way; a session's memory is bounded by it.
+ */
+const defaultHighWaterBytes = 128 * 1024;
+
+/** Corked bytes that are written without waiting for the end of the turn: four TLS records. */
+const flushBytes = 64 * 1024;
+
+export class SocketWriter {
+  readonly #socket: Duplex;
+  readonly #highWaterBytes: number;
+  #isHeld: boolean;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #corkedBytes = 0;
+  #isCorked = false;
+  #isEnded = false;
+  #bytesOut = 0;
+  #drainRuns: (() => void)[] = [];
+  // One function each for the life of the connection: a closure a write would be garbage at 100 kHz.
+  readonly #flush = (): void => this.#uncork();
+  readonly #onDrain = (): void => this.runDrained();
+
+  constructor(deps: { socket: Duplex }, options: { highWaterBytes?: number; isHeld?: boolean } = {}) {
+    this.#socket = deps.socket;
+    this.#highWaterBytes = options.highWaterBytes ?? defaultHighWaterBytes;
+    this.#isHeld = options.isHeld ?? false;
+    this.#socket.on('drain', this.#onDrain);
+  }
+
+  /** Bytes accepted so far, whether they have left or not. */
+  get bytesOut(): number {
+    return this.#bytesOut;
+  }
+
+  /** Bytes accepted that the socket has not taken yet. */
+  get queuedBytes(): number {
+    return this.#socket.writableLength + this.#heldBytes;
+  }
+
+  get isWritable(): boolean {
+    return this.queuedBytes < this.#highWaterBytes;
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
+  }
+
+  /** Queues bytes by reference; dropped after `end`. */
+  write(bytes: Buffer): void {
+    if (this.#isEnded) return;
+    this.#bytesOut += bytes.length;
+    if (this.#isHeld) {
+      this.#held.push(bytes);
+      this.#heldBytes += bytes.length;
+      return;
+    }
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#socket.cork();
+      setImmediate(this.#flush);
+    }
+    this.#socket.write(bytes);
+    this.#corkedBytes += bytes.length;
+    if (this.#corkedBytes >= flushBytes) this.#flushEarly();
+  }
+
+  /** Calls `run` once when the writer is writable again; at once if it is. Not called on a socket that closes first. */
+  onDrain(run: () => void): void {
+    if (this.isWritable) run();
+    else this.#drainRuns.push(run);
+  }
+
+  /** Runs what waits for a drain if there is room: after 'drain', or when bytes that were counted elsewhere are gone. */
+  runDrained(): void {
+    if (this.#drainRuns.length === 0 || !this.isWritable) return;
+    const runs = this.#drainRuns;
+    this.#drainRuns = [];
+    for (const run of runs) run();
+  }
+
+  /** Sends what was held and holds no more. */
+  release(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    const held = this.#held;
+    this.#held = [];
+    this.#bytesOut -= this.#heldBytes; // `write` counts them again
+    this.#heldBytes = 0;
+    for (const bytes of held) this.write(bytes);
+    this.runDrained();
+  }
+
+  /** FIN after everything queued; what is still held is dropped. */
+  end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#held = [];
+    this.#heldBytes = 0;
+    this.#uncork();
+    this.#socket.end();
+  }
+
+  /** Drops what waits; the socket is gone or about to be. */
+  abandon(): void {
+    this.#isEnded = true;
+    this.#held = [];
+    this.#heldBytes = 0;
+    this.#drainRuns = [];
+  }
+
+  #flushEarly(): void {
+    // The turn stays corked for what follows; #flush at its end takes that.
+    this.#socket.uncork();
+    this.#socket.cork();
+    this.#corkedBytes = 0;
+  }
+
+  #uncork(): void {
+    if (!this.#isCorked) return;
+    this.#isCorked = false;
+    this.#corkedBytes = 0;
+    this.#socket.uncork();
+  }
+}
