@@ -106,8 +106,8 @@ function indexOfProxy(segments: readonly string[]): number {
   const [prefix] = segments;
   let resource = prefix === 'api' ? 2 : prefix === 'apis' ? 3 : -1;
   if (resource === -1) return -1;
-  if (segments[resource] === 'namespaces' && segments[resource + 2] !== 'proxy') resource += 2;
-  return segments[resource + 2] === 'proxy' && segments[resource] !== '' ? resource + 2 : -1;
+  if (segments[resource] === 'namespaces') resource += 2;
+  return segments[resource + 2] === 'proxy' ? resource + 2 : -1;
 }
 
 /** Bytes behind `/proxy/` belong to the target; only what could climb out of it, or end a string, is refused. */

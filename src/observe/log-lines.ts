@@ -1,0 +1,66 @@
+// Every line kexer logs, as a named function: the message is constant, what varies is in fields, and the level follows one policy: 5xx and
+// what an operator must repair is an error, 4xx and a client that left is information, what goes well and often is debug. No token and no
+// command of a user is ever a field.
+
+import type { Logger } from './logger.ts';
+
+/** How a request went, whoever answered it. */
+export interface RequestEnd {
+  readonly id: string;
+  readonly method: string;
+  /** Path without the query: a query may carry a command or a secret. */
+  readonly path: string;
+  /** 499 when the client left before an answer. */
+  readonly status: number;
+  readonly durationMs: number;
+  readonly user: string | undefined;
+  readonly remoteAddress: string;
+  readonly auditId: string;
+  readonly err?: unknown;
+}
+
+export function requestEnded(log: Logger, end: RequestEnd): void {
+  const { err, ...fields } = end;
+  const line = err === undefined ? fields : { ...fields, err };
+  if (end.status >= 500) log.error(line, 'request failed');
+  else if (end.status >= 400) log.info(line, 'request refused');
+  else log.debug(line, 'request served');
+}
+
+export function serving(log: Logger, fields: { url: string; version: string; startMs: number }): void {
+  log.info(fields, 'serving');
+}
+
+export function stopping(log: Logger, fields: { reason: string }): void {
+  log.info(fields, 'stopping');
+}
+
+export function stopped(log: Logger): void {
+  log.info('stopped');
+}
+
+export function certificateReloaded(log: Logger): void {
+  log.info('serving certificate reloaded');
+}
+
+export function certificateNotReloaded(log: Logger, err: unknown): void {
+  log.error({ err }, 'cannot reload the serving certificate; the old one stays in use');
+}
+
+export function selfSignedPairUsed(log: Logger, fields: { dir: string }): void {
+  log.warn(fields, 'no serving certificate given: using a self-signed one');
+}
+
+/** What an informer could not do; it goes on trying. */
+export function informerFailed(log: Logger, fields: { informer: string; err: unknown }): void {
+  log.warn(fields, 'informer failed; trying again');
+}
+
+export function connectionFailed(log: Logger, fields: { remoteAddress: string | undefined; err: unknown }): void {
+  log.debug(fields, 'connection failed before a request');
+}
+
+/** A defect of kexer: something threw where nothing may throw. The process goes on. */
+export function defect(log: Logger, fields: { where: string; err: unknown }): void {
+  log.error(fields, 'unexpected error');
+}

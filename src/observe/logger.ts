@@ -1,0 +1,44 @@
+// The log: JSON lines by pino. Lines themselves are named functions in log-lines.ts; nothing else decides what a line says. A last guard
+// here: whatever looks like a credential is cut out of error texts, because errors of libraries may quote requests.
+
+import { pino, type Logger as PinoLogger } from 'pino';
+import type { Writable } from 'node:stream';
+
+import { describeError } from '../base/errors.ts';
+
+export type Logger = PinoLogger;
+
+export interface LoggerOptions {
+  readonly level: string;
+  /** Default: standard error, written at once, so that no line is lost when the process ends. */
+  readonly destination?: Writable;
+}
+
+export function createLogger(options: LoggerOptions): Logger {
+  const settings = {
+    level: options.level,
+    base: null,
+    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: errorText },
+  };
+  return options.destination === undefined
+    ? pino(settings, pino.destination({ fd: 2, sync: true }))
+    : pino(settings, options.destination);
+}
+
+/** An error as one line: its text and its causes', never a stack with values, never a credential. */
+export function errorText(error: unknown): string {
+  return redact(describeError(error));
+}
+
+/** Bearer tokens, however they got into a text. A JWT is recognised by its first bytes: `{"` in base64url. */
+export function redact(text: string): string {
+  return text
+    .replaceAll(/\b(bearer)\s+\S+/gi, '$1 [redacted]')
+    .replaceAll(/\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?/g, '[redacted]')
+    .replaceAll(
+      /base64url\.bearer\.authorization\.k8s\.io\.[\w-]+/g,
+      'base64url.bearer.authorization.k8s.io.[redacted]',
+    );
+}

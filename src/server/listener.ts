@@ -1,0 +1,267 @@
+// One TLS port for HTTP/2 and HTTP/1.1, chosen by ALPN. A tls.Server accepts and hands each socket to Node's http or http2 server, as
+// both document ('connection' may be emitted with any stream): each keeps its own limits, and upgrades exist on HTTP/1.1 alone. Client
+// certificates are asked for and never judged here. TLS sessions are never resumed: a resumed one would skip the certificate. No error of
+// any connection ends the process.
+
+import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
+import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { constants } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer, type TlsOptions } from 'node:tls';
+
+import { peerIdentityOf, type PeerIdentity } from '../auth/peer-identity.ts';
+import { KexerError } from '../base/errors.ts';
+import type { KeyPairPem } from '../certs/generate.ts';
+
+import type { Exchange } from './request-context.ts';
+
+export interface Connection {
+  readonly peer: PeerIdentity | undefined;
+  readonly remoteAddress: string;
+}
+
+export interface ListenerHandlers {
+  onExchange(exchange: Exchange, connection: Connection): void;
+  /** A connection that never became a request: handshake, parser and protocol errors. */
+  onConnectionError(error: unknown, remoteAddress: string | undefined): void;
+}
+
+/** Until the head of a request is complete, and until TLS is. Slow clients hold a socket no longer than this. */
+const headDeadlineMs = 15_000;
+/** How often expired heads are looked for: the deadline is kept with this precision. */
+const headCheckIntervalMs = 5_000;
+/** An HTTP/1.1 connection without a request; longer than the 90 s for which Go's client keeps one. */
+const idleDeadlineMs = 120_000;
+/** Users in hundreds of groups need more than Node's 16 KiB; kube-apiserver's 1 MiB would be memory for anybody to take. */
+const maxHeaderBytes = 64 * 1024;
+/** The same bound in header lines, which Node counts separately on HTTP/2. */
+const maxHeaderLines = 1000;
+/** As kube-apiserver: one kubectl or informer factory multiplexes its watches on one connection. */
+const maxStreamsPerConnection = 250;
+const streamWindowBytes = 256 * 1024;
+const connectionWindowBytes = 1024 * 1024;
+
+export class Listener {
+  readonly #tls: TlsServer;
+  readonly #http: HttpServer;
+  readonly #http2: Http2Server;
+  readonly #handlers: ListenerHandlers;
+  readonly #connections = new WeakMap<object, Connection>();
+  readonly #sockets = new Set<TLSSocket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  #arriving: Connection | undefined;
+  #isDraining: boolean;
+
+  constructor(options: { pair: KeyPairPem }, handlers: ListenerHandlers) {
+    this.#handlers = handlers;
+    this.#arriving = undefined;
+    this.#isDraining = false;
+    this.#http = this.#createHttp();
+    this.#http2 = this.#createHttp2();
+    this.#tls = createTlsServer({
+      ...secureOptions(options.pair),
+      requestCert: true,
+      rejectUnauthorized: false,
+      ALPNProtocols: ['h2', 'http/1.1'],
+      handshakeTimeout: headDeadlineMs,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+      // A half-close is the protocols' to read: HTTP/1.1 may still get its answer, a stream is not at its end.
+      allowHalfOpen: true,
+    });
+    this.#tls.on('secureConnection', (socket) => this.#accept(socket));
+    this.#tls.on('tlsClientError', (error, socket) => {
+      handlers.onConnectionError(error, socket.remoteAddress);
+      socket.destroy();
+    });
+  }
+
+  /** @throws KexerError config if the address cannot be listened on. Resolves with the port. */
+  async listen(options: { host: string; port: number }): Promise<number> {
+    await new Promise<void>((resolve, reject) => {
+      const fail = (error: NodeJS.ErrnoException): void => reject(listenError(error, options));
+      this.#tls.once('error', fail);
+      this.#tls.listen(options, () => {
+        this.#tls.off('error', fail);
+        resolve();
+      });
+    });
+    this.#tls.on('error', (error) => this.#handlers.onConnectionError(error, undefined));
+    // Node starts the check of header deadlines at this event; the server itself never listens.
+    this.#http.emit('listening');
+    const address = this.#tls.address() as AddressInfo;
+    return address.port;
+  }
+
+  /** New connections get the new pair; those that exist keep theirs. */
+  replacePair(pair: KeyPairPem): void {
+    this.#tls.setSecureContext(secureOptions(pair));
+  }
+
+  /** Stops accepting, ends idle connections, and resolves when the last one is gone. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    const closed = new Promise<void>((resolve) => {
+      this.#tls.close(() => resolve());
+    });
+    this.#http.closeIdleConnections();
+    for (const session of this.#sessions) session.close();
+    await closed;
+    // Also ends the interval of the header check.
+    this.#http.close();
+  }
+
+  /** Ends every connection at once. */
+  destroy(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #accept(socket: TLSSocket): void {
+    socket.on('error', (error) => this.#handlers.onConnectionError(error, socket.remoteAddress));
+    if (socket.destroyed) return;
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    const connection = { peer: peerIdentityOf(socket), remoteAddress: plainAddress(socket.remoteAddress) };
+    if (socket.alpnProtocol === 'h2') {
+      // An HTTP/2 peer that closes its half has left; a session would stay on a half-open socket forever.
+      socket.allowHalfOpen = false;
+      // 'session' is emitted before this returns; a session shows its socket only through a proxy, so it is known by itself.
+      this.#arriving = connection;
+      this.#http2.emit('connection', socket);
+      this.#arriving = undefined;
+    } else {
+      this.#connections.set(socket, connection);
+      this.#http.emit('connection', socket);
+    }
+  }
+
+  #createHttp(): HttpServer {
+    const server = createHttpServer({
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: headDeadlineMs,
+      connectionsCheckingInterval: headCheckIntervalMs,
+      // Bodies of uploads and answers of watches take as long as they take.
+      requestTimeout: 0,
+      keepAliveTimeout: idleDeadlineMs,
+      requireHostHeader: true,
+      rejectNonStandardBodyWrites: true,
+    });
+    server.timeout = 0;
+    // 0: no limit besides the bytes. With one, Node would drop header lines silently, identities among them.
+    server.maxHeadersCount = 0;
+    server.on('request', (request, response) => {
+      if (this.#isDraining) response.setHeader('Connection', 'close');
+      this.#onExchange({ kind: 'request', request, response }, request.socket);
+    });
+    server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      // The http server's own error listener is gone with the upgrade.
+      socket.on('error', () => {});
+      this.#onExchange({ kind: 'upgrade', request, socket, head }, request.socket);
+    });
+    server.on('connect', (_request, socket) => {
+      socket.on('error', () => {});
+      refuse(socket, '405 Method Not Allowed');
+    });
+    server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+      this.#handlers.onConnectionError(error, undefined);
+      if (!socket.writable || error.code === 'ECONNRESET') socket.destroy();
+      else refuse(socket, parserAnswers[error.code ?? ''] ?? '400 Bad Request');
+    });
+    return server;
+  }
+
+  #createHttp2(): Http2Server {
+    const server = createHttp2Server({
+      maxHeaderListPairs: maxHeaderLines,
+      maxSessionMemory: 32,
+      maxSessionRejectedStreams: 100,
+      maxSessionInvalidFrames: 100,
+      // Rapid reset: a client may abandon many watches at once, but not without end.
+      streamResetBurst: 1000,
+      streamResetRate: 50,
+      settings: {
+        maxConcurrentStreams: maxStreamsPerConnection,
+        maxHeaderListSize: maxHeaderBytes,
+        initialWindowSize: streamWindowBytes,
+        enablePush: false,
+        enableConnectProtocol: false,
+      },
+      unknownProtocolTimeout: headDeadlineMs,
+    });
+    server.on('session', (session) => {
+      this.#sessions.add(session);
+      if (this.#arriving !== undefined) this.#connections.set(session, this.#arriving);
+      session.once('close', () => this.#sessions.delete(session));
+      session.setLocalWindowSize(connectionWindowBytes);
+      if (this.#isDraining) session.close();
+    });
+    server.on('sessionError', (error) => this.#handlers.onConnectionError(error, undefined));
+    server.on('request', (request, response) => {
+      // A stream's errors (a reset, a protocol error) end that stream; its requests see 'close'.
+      request.on('error', () => {});
+      response.on('error', () => {});
+      this.#onExchange({ kind: 'request', request, response }, request.stream.session);
+    });
+    return server;
+  }
+
+  #onExchange(exchange: Exchange, owner: object | undefined): void {
+    const connection = owner === undefined ? undefined : this.#connections.get(owner);
+    // The session of a stream that is already gone; nobody waits for an answer.
+    if (connection === undefined) exchange.request.destroy();
+    else this.#handlers.onExchange(exchange, connection);
+  }
+}
+
+/** Answers to what the HTTP/1.1 parser refuses. */
+const parserAnswers: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+
+/** A bare refusal in the form of Go's server, then the end of the connection. */
+function refuse(socket: Duplex, status: string): void {
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${status.length}\r\nConnection: close\r\n\r\n${status}`,
+    () => socket.destroy(),
+  );
+}
+
+function secureOptions(pair: KeyPairPem): TlsOptions {
+  return {
+    cert: pair.cert,
+    key: pair.key,
+    minVersion: 'TLSv1.2',
+    // No tickets; and without a listener for 'newSession' Node keeps no sessions either, so none can be resumed.
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
+    // None: the two CAs are checked separately by auth. Undefined would load the system's.
+    ca: [],
+  };
+}
+
+function listenError(error: NodeJS.ErrnoException, wanted: { host: string; port: number }): KexerError {
+  const where = `${wanted.host}:${wanted.port}`;
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return new KexerError('config', `Cannot listen on --secure-port ${where}: it is in use, want a free port`);
+    case 'EACCES':
+      return new KexerError(
+        'config',
+        `Cannot listen on --secure-port ${where}: not permitted, want a port this user may use (1024 or higher)`,
+      );
+    case 'EADDRNOTAVAIL':
+      return new KexerError(
+        'config',
+        `Cannot listen on --bind-address ${wanted.host}: it is no address of this machine, want one of its own or 0.0.0.0`,
+      );
+    default:
+      return new KexerError('config', `Cannot listen on ${where}`, { cause: error });
+  }
+}
+
+/** IPv4 addresses as such, also when they come over a socket for both families. */
+function plainAddress(address: string | undefined): string {
+  return (address ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+}

@@ -1,0 +1,66 @@
+// The way of every request and upgrade: filters in their order over one RequestContext, then the route. A filter refuses by throwing; what
+// is thrown anywhere becomes the answer here, once. Nothing that happens to one request ends the process or another request.
+
+import { describeError } from '../base/errors.ts';
+import { abortResponse } from '../net/abort-response.ts';
+import { statusOf } from '../kube/status.ts';
+
+import { sendAnswer, statusAnswer } from './answer.ts';
+import type { RequestContext } from './request-context.ts';
+
+/** Looks at a request and sets what it finds out; throws to refuse it. */
+export interface Filter {
+  readonly name: string;
+  apply(context: RequestContext): Promise<void> | void;
+}
+
+/** Answers the request, or hands it to who will; may throw only while nothing of an answer was written. */
+export type Route = (context: RequestContext) => Promise<void> | void;
+
+export interface PipelineObserver {
+  /** The answer of a request that failed, and why. */
+  requestFailed(context: RequestContext, status: number, error: unknown): void;
+  /** Something threw while an error was being answered. */
+  defect(error: unknown): void;
+}
+
+export class Pipeline {
+  readonly #filters: readonly Filter[];
+  readonly #route: Route;
+  readonly #observer: PipelineObserver;
+
+  constructor(deps: { observer: PipelineObserver }, options: { filters: readonly Filter[]; route: Route }) {
+    this.#filters = options.filters;
+    this.#route = options.route;
+    this.#observer = deps.observer;
+  }
+
+  /** Never rejects. */
+  async handle(context: RequestContext): Promise<void> {
+    try {
+      for (const filter of this.#filters) {
+        await filter.apply(context);
+        // Nobody waits any more: whatever would follow (reviews, calls) would be work for nobody.
+        if (context.arrival.signal.aborted) return;
+      }
+      await this.#route(context);
+    } catch (error) {
+      this.#answerError(context, error);
+    }
+  }
+
+  #answerError(context: RequestContext, error: unknown): void {
+    try {
+      const status = statusOf(error);
+      this.#observer.requestFailed(context, context.arrival.signal.aborted ? 499 : status.code, error);
+      if (context.arrival.signal.aborted) return;
+      const { exchange } = context;
+      if (exchange.kind === 'request' && exchange.response.headersSent) abortResponse(exchange.response);
+      else sendAnswer(exchange, statusAnswer(status), context.arrival.auditId);
+    } catch (defect) {
+      this.#observer.defect(new Error(`Cannot answer an error: ${describeError(error)}`, { cause: defect }));
+      if (context.exchange.kind === 'upgrade') context.exchange.socket.destroy();
+      else abortResponse(context.exchange.response);
+    }
+  }
+}
