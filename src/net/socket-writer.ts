@@ -20,6 +20,7 @@ export class SocketWriter {
   #isHeld: boolean;
   #held: Buffer[] = [];
   #heldBytes = 0;
+  #heldElsewhere = 0;
   #corkedBytes = 0;
   #isCorked = false;
   #isEnded = false;
@@ -27,7 +28,7 @@ export class SocketWriter {
   #drainRuns: (() => void)[] = [];
   // One function each for the life of the connection: a closure a write would be garbage at 100 kHz.
   readonly #flush = (): void => this.#uncork();
-  readonly #onDrain = (): void => this.runDrained();
+  readonly #onDrain = (): void => this.#runDrained();
 
   constructor(deps: { socket: Duplex }, options: { highWaterBytes?: number; isHeld?: boolean } = {}) {
     this.#socket = deps.socket;
@@ -47,7 +48,7 @@ export class SocketWriter {
   }
 
   get isWritable(): boolean {
-    return this.queuedBytes < this.#highWaterBytes;
+    return this.queuedBytes + this.#heldElsewhere < this.#highWaterBytes;
   }
 
   get isEnded(): boolean {
@@ -79,8 +80,13 @@ export class SocketWriter {
     else this.#drainRuns.push(run);
   }
 
-  /** Runs what waits for a drain if there is room: after 'drain', or when bytes that were counted elsewhere are gone. */
-  runDrained(): void {
+  /** Counts bytes that wait outside and will be written later: they take room, too. */
+  setHeldElsewhere(bytes: number): void {
+    this.#heldElsewhere = bytes;
+    this.#runDrained();
+  }
+
+  #runDrained(): void {
     if (this.#drainRuns.length === 0 || !this.isWritable) return;
     const runs = this.#drainRuns;
     this.#drainRuns = [];
@@ -96,7 +102,7 @@ export class SocketWriter {
     this.#bytesOut -= this.#heldBytes; // `write` counts them again
     this.#heldBytes = 0;
     for (const bytes of held) this.write(bytes);
-    this.runDrained();
+    this.#runDrained();
   }
 
   /** FIN after everything queued; what is still held is dropped. */

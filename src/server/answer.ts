@@ -1,11 +1,11 @@
-// A whole answer of kexer's own: status, type, body. Written the same way to an HTTP/1.1 response, an HTTP/2 response and the bare socket of
-// an upgrade, with the headers kube-apiserver gives.
+// A whole answer of kexer's own: status, type, body. Written the same way to a response and to the bare socket of an upgrade, with the headers
+// that kube-apiserver gives.
 
 import { Buffer } from 'node:buffer';
-import type { Duplex } from 'node:stream';
 
+import type { Clock } from '../base/clock.ts';
 import { encodeStatus, goJson, type Status } from '../kube/status.ts';
-import { encodeResponseHead } from '../protocol/http-head.ts';
+import { refuseUpgrade, sendAnswer as respond, type HttpAnswer } from '../net/http-answer.ts';
 import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { Exchange } from './request-context.ts';
@@ -44,43 +44,19 @@ export function statusAnswer(status: Status): Answer {
   return { status: status.code, contentType: 'application/json', body: encodeStatus(status), headers };
 }
 
-/** How long a client may take to read a refusal of its upgrade before the socket goes. */
-const lingerMs = 10_000;
-
 /** Writes the answer; nothing may have been written before. */
-export function sendAnswer(exchange: Exchange, answer: Answer, auditId: string): void {
-  const body = Buffer.from(answer.body);
-  const headers: RawHeader[] = [
-    ['Audit-Id', auditId],
-    ...(answer.headers?.some(([name]) => name === 'Cache-Control') === true
-      ? []
-      : [['Cache-Control', 'no-cache, private'] as const]),
-    ['Content-Type', answer.contentType],
-    ...(answer.headers ?? []),
-    ['Content-Length', String(body.length)],
-  ];
-  if (exchange.kind === 'upgrade') {
-    sendOnSocket(exchange.socket, answer.status, headers, exchange.request.method === 'HEAD' ? Buffer.alloc(0) : body);
-    return;
-  }
-  const { request, response } = exchange;
-  for (const [name, value] of headers) response.setHeader(name, value);
-  response.statusCode = answer.status;
-  if (request.method === 'HEAD') response.end();
-  else response.end(body);
-}
-
-/** Ends the socket after the answer; it is destroyed when the client has read it, or does not. */
-function sendOnSocket(socket: Duplex, status: number, headers: RawHeaders, body: Buffer): void {
-  const head = encodeResponseHead({
-    status,
-    headers: [['Date', new Date().toUTCString()], ['Connection', 'close'], ...headers],
-  });
-  socket.end(Buffer.concat([head, body]));
-  // What the client still sends is of no use; unread, it would turn the close into a reset that may overtake the answer.
-  socket.resume();
-  const timer = setTimeout(() => socket.destroy(), lingerMs);
-  timer.unref();
-  socket.once('end', () => socket.destroy());
-  socket.once('close', () => clearTimeout(timer));
+export function sendAnswer(deps: { clock: Clock }, exchange: Exchange, answer: Answer, auditId: string): void {
+  const hasCacheControl = answer.headers?.some(([name]) => name === 'Cache-Control') === true;
+  const whole: HttpAnswer = {
+    status: answer.status,
+    headers: [
+      ['Audit-Id', auditId],
+      ...(hasCacheControl ? [] : [['Cache-Control', 'no-cache, private'] as const]),
+      ['Content-Type', answer.contentType],
+      ...(answer.headers ?? []),
+    ],
+    body: Buffer.from(answer.body),
+  };
+  if (exchange.kind === 'upgrade') refuseUpgrade(deps, exchange.socket, whole);
+  else respond(exchange.response, whole);
 }

@@ -1,8 +1,9 @@
 // The way of every request and upgrade: filters in their order over one RequestContext, then the route. A filter refuses by throwing; what
 // is thrown anywhere becomes the answer here, once. Nothing that happens to one request ends the process or another request.
 
+import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
-import { abortResponse } from '../net/abort-response.ts';
+import { abortResponse } from '../net/http-answer.ts';
 import { statusOf } from '../kube/status.ts';
 
 import { sendAnswer, statusAnswer } from './answer.ts';
@@ -28,11 +29,16 @@ export class Pipeline {
   readonly #filters: readonly Filter[];
   readonly #route: Route;
   readonly #observer: PipelineObserver;
+  readonly #clock: Clock;
 
-  constructor(deps: { observer: PipelineObserver }, options: { filters: readonly Filter[]; route: Route }) {
+  constructor(
+    deps: { clock: Clock; observer: PipelineObserver },
+    options: { filters: readonly Filter[]; route: Route },
+  ) {
     this.#filters = options.filters;
     this.#route = options.route;
     this.#observer = deps.observer;
+    this.#clock = deps.clock;
   }
 
   /** Never rejects. */
@@ -56,7 +62,7 @@ export class Pipeline {
       if (context.arrival.signal.aborted) return;
       const { exchange } = context;
       if (exchange.kind === 'request' && exchange.response.headersSent) abortResponse(exchange.response);
-      else sendAnswer(exchange, statusAnswer(status), context.arrival.auditId);
+      else sendAnswer({ clock: this.#clock }, exchange, statusAnswer(status), context.arrival.auditId);
     } catch (defect) {
       this.#observer.defect(new Error(`Cannot answer an error: ${describeError(error)}`, { cause: defect }));
       if (context.exchange.kind === 'upgrade') context.exchange.socket.destroy();

@@ -1,0 +1,92 @@
+// Whole answers, and the ends of answers that cannot be completed: onto a response object of either HTTP version, or onto the bare socket of
+// an upgrade before any 101. What is in an answer is the caller's; only framing and the connection are seen to here.
+
+import { Buffer } from 'node:buffer';
+import type { ServerResponse } from 'node:http';
+import { constants, type Http2ServerResponse } from 'node:http2';
+import type { Duplex } from 'node:stream';
+
+import type { Clock } from '../base/clock.ts';
+import { encodeResponseHead } from '../protocol/http-head.ts';
+import type { RawHeaders } from '../protocol/raw-headers.ts';
+
+export type AnyResponse = ServerResponse | Http2ServerResponse;
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  readonly body: Buffer;
+}
+
+/** Headers that HTTP/2 has other means for, and that would be an error there. */
+const connectionHeaders = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
+
+/** Sets the head without sending it; repeated names stay repeated lines. */
+export function setHead(response: AnyResponse, status: number, headers: RawHeaders): void {
+  const byName = new Map<string, { name: string; values: string[] }>();
+  for (const [name, value] of headers) {
+    const key = name.toLowerCase();
+    if ('stream' in response && connectionHeaders.has(key)) continue;
+    const entry = byName.get(key);
+    if (entry === undefined) byName.set(key, { name, values: [value] });
+    else entry.values.push(value);
+  }
+  response.statusCode = status;
+  for (const { name, values } of byName.values()) {
+    response.setHeader(name, values.length === 1 ? (values[0] ?? '') : values);
+  }
+}
+
+/** The whole answer. Nothing may have been written before; does nothing if the client has left. */
+export function sendAnswer(response: AnyResponse, answer: HttpAnswer): void {
+  if (response.headersSent || response.destroyed) return;
+  setHead(response, answer.status, answer.headers);
+  if (answer.status === 204 || answer.status === 304) {
+    response.end();
+    return;
+  }
+  response.setHeader('Content-Length', String(answer.body.length));
+  if (response.req.method === 'HEAD') response.end();
+  else response.end(answer.body);
+}
+
+/**
+ * Ends a response so that the client sees it is broken. On HTTP/1.1 the connection is destroyed: the last chunk or a part of the announced
+ * length is missing; on HTTP/2 the stream is reset. A clean end would make half a list look like a whole one.
+ */
+export function abortResponse(response: AnyResponse): void {
+  if ('stream' in response) response.stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  else response.destroy();
+}
+
+/** How long a client may take to read a refusal and close; kube-apiserver gives 10 s too. */
+const refusalTimeoutMs = 10_000;
+
+/**
+ * Writes a refusal as the last thing on the socket of an upgrade, then reads on until the client closes: a close with unread bytes would
+ * be a reset, and a reset can overtake the answer. The socket is destroyed in the end, at the latest after ten seconds.
+ */
+export function refuseUpgrade(deps: { clock: Clock }, socket: Duplex, answer: HttpAnswer): void {
+  if (socket.destroyed) return;
+  const head = encodeResponseHead({
+    status: answer.status,
+    headers: [
+      ...answer.headers,
+      ['Content-Length', String(answer.body.length)],
+      ['Date', new Date(deps.clock.now()).toUTCString()],
+      ['Connection', 'close'],
+    ],
+  });
+  const timer = deps.clock.after(refusalTimeoutMs, () => socket.destroy());
+  socket.on('error', () => socket.destroy());
+  socket.once('close', () => timer.cancel());
+  // A client may have closed its half long before; the answer is to be written all the same.
+  const closeWhenWritten = (): void => {
+    if (socket.writableFinished) socket.destroy();
+    else socket.once('finish', () => socket.destroy());
+  };
+  if (socket.readableEnded) closeWhenWritten();
+  else socket.once('end', closeWhenWritten);
+  socket.end(Buffer.concat([head, answer.body]));
+  socket.resume();
+}
