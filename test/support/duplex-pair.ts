@@ -34,8 +34,11 @@ class PairEnd extends Duplex {
   }
 
   override _final(done: () => void): void {
-    this.other?.push(null);
-    done();
+    // In the same queue as the bytes, so that it stays behind them.
+    process.nextTick(() => {
+      this.other?.push(null);
+      done();
+    });
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
@@ -57,12 +60,18 @@ class PairEnd extends Duplex {
     done?.();
   }
 
+  /**
+   * A tick later, as a socket does: delivered within `_writev`, the other side could write back into this one, and Node's Writable
+   * loses what is written to it while its own `_writev` runs.
+   */
   #deliver(chunks: readonly Buffer[], done: () => void): void {
-    const other = this.other;
-    let hasRoom = true;
-    for (const chunk of chunks) if (other !== undefined && !other.push(chunk)) hasRoom = false;
-    if (hasRoom) process.nextTick(done);
-    else this.#writeDone = done;
+    process.nextTick(() => {
+      const other = this.other;
+      let hasRoom = true;
+      for (const chunk of chunks) if (other !== undefined && !other.push(chunk)) hasRoom = false;
+      if (hasRoom) done();
+      else this.#writeDone = done;
+    });
   }
 
   #closeIfDone(): void {
