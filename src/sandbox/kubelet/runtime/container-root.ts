@@ -81,7 +81,7 @@ export class ContainerRoot {
     if (volume !== undefined) return join(volume.source, absolute.slice(volume.path.length));
     const own = join(this.#dir, absolute);
     if (this.#isolation.kind === 'folder') return existsSync(own) ? own : absolute;
-    return isSystemPath(absolute) || absolute.startsWith('/dev/') ? absolute : own;
+    return isSystemPath(absolute) ? absolute : own;
   }
 
   /** The command `name` as execvp in the container would find it. */

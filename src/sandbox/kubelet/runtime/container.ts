@@ -2,6 +2,7 @@
 // which takes every process of it along. An instance starts once and ends once; restarting makes a new one.
 
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type { PassThrough } from 'node:stream';
 import type { Clock } from '../../../base/clock.ts';
 import { KexerError } from '../../../base/errors.ts';
@@ -28,6 +29,8 @@ export interface ContainerConfig {
   readonly isTerminal: boolean;
   readonly hasStdin: boolean;
   readonly isStdinOnce: boolean;
+  /** Path of the file whose text becomes the message of the container's end. */
+  readonly terminationMessagePath: string;
 }
 
 export interface StreamsWanted {
@@ -44,6 +47,12 @@ export function newContainerId(): string {
 /** The main process could not be started; the message is the runtime's. */
 export class StartError extends Error {}
 
+/** The kubelet's limit, in characters. */
+const maxTerminationMessage = 4096;
+
+/** How long an attached client may take to read what a container printed last. */
+const attachedReaderMs = 10_000;
+
 export class Container {
   readonly id: string;
   readonly config: ContainerConfig;
@@ -57,6 +66,7 @@ export class Container {
   readonly #hubs: { readonly stdout: OutputHub; readonly stderr: OutputHub };
   readonly #sessions = new Set<RuntimeSession>();
   #isRunning = true;
+  #terminationMessage = '';
 
   private constructor(
     deps: RuntimeDeps,
@@ -138,9 +148,9 @@ export class Container {
     return this.#track(new AttachSession(target, wanted));
   }
 
-  /** Where a path of the container is on the host (for a termination message). */
-  hostPath(path: string): string {
-    return this.#root.hostPath(path);
+  /** What the container left in its termination message file; '' before its end. */
+  get terminationMessage(): string {
+    return this.#terminationMessage;
   }
 
   /** Ends every session without a result, as a dying runtime does; the main process lives on. */
@@ -173,11 +183,25 @@ export class Container {
     // The main process was its pid 1: the others die with it, and with them the last holders of its output.
     this.kill();
     await killMarked(this.id);
+    const timer = this.#deps.clock.after(attachedReaderMs, () => {
+      this.#hubs.stdout.release();
+      this.#hubs.stderr.release();
+    });
     await Promise.all([this.#hubs.stdout.ended, this.#hubs.stderr.ended]);
+    timer.cancel();
     this.log.end();
     this.#main.stdin?.destroy();
+    this.#terminationMessage = this.#readTerminationMessage();
     await this.#root.close();
     return code;
+  }
+
+  #readTerminationMessage(): string {
+    try {
+      return readFileSync(this.#root.hostPath(this.config.terminationMessagePath), 'utf8').slice(0, maxTerminationMessage);
+    } catch {
+      return ''; // most containers leave none
+    }
   }
 }
 

@@ -47,6 +47,11 @@ export class OutputHub {
     return remove;
   }
 
+  /** Lets go of every reader, so that a container whose attached client has stopped reading can end. */
+  release(): void {
+    for (const sink of [...this.#sinks]) sink.destroy();
+  }
+
   #write(sink: PassThrough, chunk: Buffer): void {
     if (sink.write(chunk) || sink.destroyed) return;
     this.#full.add(sink);
