@@ -2,6 +2,7 @@
 // place that turns an error of ours into an answer. Key order is Go's field order, so that bytes equal kube-apiserver's.
 
 import { codeOf, describeError, type ErrorCode } from '../base/errors.ts';
+import { goJson } from '../base/go-json.ts';
 import type { UserInfo } from './user.ts';
 
 export interface StatusCause {
@@ -233,15 +234,4 @@ export function encodeStatus(status: Status): Buffer {
   return Buffer.from(`${goJson(status)}\n`);
 }
 
-const goEscapes: Record<string, string> = {
-  '<': String.raw`\u003c`,
-  '>': String.raw`\u003e`,
-  '&': String.raw`\u0026`,
-  '\u2028': String.raw`\u2028`,
-  '\u2029': String.raw`\u2029`,
-};
-
-/** JSON as Go's encoding/json prints it: `<`, `>`, `&` and the two line separators are escaped. */
-export function goJson(value: unknown): string {
-  return JSON.stringify(value).replaceAll(/[<>&\u2028\u2029]/g, (char) => goEscapes[char] ?? char);
-}
+export { goJson };

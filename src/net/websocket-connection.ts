@@ -1,15 +1,33 @@
-// One WebSocket endpoint over a Duplex, in either role.
+// One WebSocket endpoint over a Duplex, in either role. It answers pings, closes in order and hands out messages in the pieces they came
+// in; what they mean is the owner's. It never buffers a message, never drops queued bytes on an orderly close, and never destroys a
+// socket with unread bytes before its peer had the time to read ours: a reset would take them from it.
+//
+//     open ──close()──▶ closing ──peer's Close, FIN, error, time──▶ ended ──both FINs, or time──▶ socket destroyed
+//       └────────────peer's Close, FIN, error, destroy()──────────────▲
+//
+// `onEnd` is called on entering `ended`. From `closing` on data is read and dropped, whatever holds a pause.
 
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
+import { randomFillSync } from 'node:crypto';
 import type { Duplex } from 'node:stream';
-import type { Clock } from '../base/clock.ts';
-import type { WebSocketDataEvent, WebSocketRole } from '../protocol/websocket/frame.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
+import {
+  closePayload,
+  encodeFrame,
+  opcodes,
+  WebSocketDecoder,
+  type WebSocketDataEvent,
+  type WebSocketEvent,
+  type WebSocketRole,
+} from '../protocol/websocket/frame.ts';
 
 export type WebSocketEnd =
   /** The peer's Close came. 1005: without a code. */
   | { readonly how: 'close'; readonly code: number; readonly reason: string }
   /** The peer ended the connection without a Close. */
   | { readonly how: 'fin' }
+  /** The socket failed, or the peer broke the protocol (then it was sent a Close that says so). */
   | { readonly how: 'error'; readonly error: Error }
   /** By us: `close` ran to its end without the peer's Close, or `destroy`. */
   | { readonly how: 'closed' };
@@ -19,81 +37,299 @@ export interface WebSocketHandlers {
   /** After the automatic pong. */
   onPing?(payload: Buffer): void;
   onPong?(payload: Buffer): void;
-  /** Exactly once. */
+  /** Exactly once, after all `onData`. */
   onEnd(end: WebSocketEnd): void;
 }
 
 export interface WebSocketConnectionOptions {
   readonly role: WebSocketRole;
   /** Bytes that came with the upgrade. */
-  readonly head?: Buffer;
+  readonly head?: Buffer | undefined;
   /** Pings the peer so often; default: never. */
-  readonly pingIntervalMs?: number;
-  readonly maxMessageBytes?: number;
-  /** How long `close` waits for the peer's Close or FIN; default 30 s. */
-  readonly closeTimeoutMs?: number;
+  readonly pingIntervalMs?: number | undefined;
+  readonly maxMessageBytes?: number | undefined;
+  /** How long `close` waits for the peer's Close or FIN since bytes last left for it; default 30 s. */
+  readonly closeTimeoutMs?: number | undefined;
 }
 
+const defaultCloseTimeoutMs = 30_000;
+/** After both sides said Close only FINs are missing, which take a round trip. */
+const finTimeoutMs = 5000;
+
+type State = 'open' | 'closing' | 'ended';
+
 export class WebSocketConnection {
+  readonly #socket: Duplex;
+  readonly #clock: Clock;
+  readonly #role: WebSocketRole;
+  readonly #handlers: WebSocketHandlers;
+  readonly #decoder: WebSocketDecoder;
+  readonly #closeTimeoutMs: number;
+  readonly #pingIntervalMs: number | undefined;
+  readonly #closed = Promise.withResolvers<void>();
+  #state: State = 'open';
+  #head: Buffer | undefined; // not yet given to the decoder
+  #hasStarted = false; // the head was given and 'data' is listened to
+  #pauses = 0;
+  #bytesIn = 0;
+  #bytesOut = 0;
+  #isCorked = false;
+  #waiting: (() => void)[] = [];
+  #owedPong: Buffer | undefined; // for the latest ping while the socket took no more bytes
+  #pingTimer: Timer | undefined;
+  #lingerTimer: Timer | undefined;
+  #unsent = 0; // bytes queued when the linger timer was last set
+
   constructor(
-    _deps: { socket: Duplex; clock: Clock },
-    _options: WebSocketConnectionOptions,
-    _handlers: WebSocketHandlers,
+    deps: { socket: Duplex; clock: Clock },
+    options: WebSocketConnectionOptions,
+    handlers: WebSocketHandlers,
   ) {
-    throw new Error('not written yet');
+    this.#socket = deps.socket;
+    this.#clock = deps.clock;
+    this.#role = options.role;
+    this.#handlers = handlers;
+    this.#decoder = new WebSocketDecoder({ role: options.role, maxMessageBytes: options.maxMessageBytes });
+    this.#closeTimeoutMs = options.closeTimeoutMs ?? defaultCloseTimeoutMs;
+    this.#pingIntervalMs = options.pingIntervalMs;
+    this.#head = options.head;
+    // 'error' first, and for good: a late reset must not end the process.
+    this.#socket.on('error', (error: Error) => this.#end({ how: 'error', error }));
+    this.#socket.on('end', () => this.#onFin());
+    this.#socket.on('close', () => this.#onSocketClose());
+    this.#socket.on('drain', () => this.#onSocketDrain());
+    this.#schedulePing();
+    // A tick later, so that handlers never run before the owner holds this object.
+    process.nextTick(() => {
+      if (this.#socket.destroyed) this.#onSocketClose();
+      else this.#start();
+    });
   }
 
+  /** Bytes of frames read and written, headers and control frames included. */
   get bytesIn(): number {
-    throw new Error('not written yet');
+    return this.#bytesIn;
   }
 
   get bytesOut(): number {
-    throw new Error('not written yet');
+    return this.#bytesOut;
   }
 
-  /** One unfragmented message from parts by reference; false: wait for {@link onDrain}. After an end it does nothing. */
-  sendBinary(..._parts: Buffer[]): boolean {
-    throw new Error('not written yet');
+  /** Whether messages can still be sent: neither side has closed or failed. */
+  get isOpen(): boolean {
+    return this.#state === 'open';
   }
 
-  sendText(_text: string): boolean {
-    throw new Error('not written yet');
+  /** One unfragmented message from parts by reference; false: wait for {@link onDrain}. Once not open it does nothing. */
+  sendBinary(...parts: Buffer[]): boolean {
+    return this.#send(opcodes.binary, parts);
   }
 
-  ping(_payload?: Buffer): void {
-    throw new Error('not written yet');
+  sendText(text: string): boolean {
+    return this.#send(opcodes.text, [Buffer.from(text)]);
+  }
+
+  ping(payload: Buffer = Buffer.alloc(0)): void {
+    this.#send(opcodes.ping, [payload]);
   }
 
   /** Unsolicited unless it answers a ping; client-go lives by them while its stdin is blocked. */
-  pong(_payload?: Buffer): void {
-    throw new Error('not written yet');
+  pong(payload: Buffer = Buffer.alloc(0)): void {
+    this.#send(opcodes.pong, [payload]);
   }
 
-  /** Sends Close after all queued bytes, waits (bounded) for the peer's, reading and dropping what comes, then FIN. */
-  close(_code: number, _reason?: string): Promise<void> {
-    throw new Error('not written yet');
+  /**
+   * Sends Close after all queued bytes, then reads and drops what comes until the peer's Close or FIN, then sends FIN. Settles, never
+   * rejecting, when the socket is closed. The deadline starts anew while queued bytes leave.
+   */
+  close(code: number, reason = ''): Promise<void> {
+    if (this.#state === 'open') {
+      this.#send(opcodes.close, [closePayload(code, reason)]);
+      this.#state = 'closing';
+      this.#pingTimer?.cancel();
+      this.#discard();
+      this.#linger(this.#closeTimeoutMs);
+    }
+    return this.#closed.promise;
   }
 
-  destroy(_error?: Error): void {
-    throw new Error('not written yet');
+  /** At once, without a Close; queued bytes are lost. */
+  destroy(error?: Error): void {
+    this.#end({ how: 'closed' });
+    this.#socket.destroy(error);
   }
 
-  /** Reading, counted: paused while any holder paused. */
+  /**
+   * Stops reading until as many `resume` calls came. Pieces of bytes already read may still be given. Nothing is read meanwhile, so the
+   * peer's pings and its Close wait too.
+   */
   pause(): void {
-    throw new Error('not written yet');
+    this.#pauses += 1;
+    if (this.#state === 'open') this.#socket.pause();
   }
 
   resume(): void {
-    throw new Error('not written yet');
+    if (this.#pauses === 0) return;
+    this.#pauses -= 1;
+    if (this.#pauses > 0) return;
+    if (this.#hasStarted) this.#socket.resume();
+    else process.nextTick(() => this.#start());
   }
 
   /** False while the socket wants 'drain'. */
   get isWritable(): boolean {
-    throw new Error('not written yet');
+    return this.#state === 'open' && !this.#socket.writableNeedDrain;
   }
 
-  /** Runs once at the next drain, or at once if writable. */
-  onDrain(_run: () => void): void {
-    throw new Error('not written yet');
+  /** Runs once at the next drain, or at once if writable. Never after the end. */
+  onDrain(run: () => void): void {
+    if (this.#state !== 'open') return;
+    if (this.isWritable) run();
+    else this.#waiting.push(run);
+  }
+
+  #start(): void {
+    if (this.#hasStarted || this.#socket.destroyed) return;
+    if (this.#pauses > 0 && this.#state === 'open') return; // the last resume comes here again
+    this.#hasStarted = true;
+    const head = this.#head;
+    this.#head = undefined;
+    if (head !== undefined && head.length > 0) this.#onBytes(head);
+    this.#socket.on('data', (chunk: Buffer) => this.#onBytes(chunk));
+    if (this.#pauses > 0 && this.#state === 'open') this.#socket.pause();
+    else this.#socket.resume();
+    if (this.#socket.readableEnded) this.#onFin();
+  }
+
+  #onBytes(chunk: Buffer): void {
+    this.#bytesIn += chunk.length;
+    if (this.#state === 'ended') return;
+    for (const event of this.#decoder.acceptChunk(chunk)) this.#onEvent(event);
+    const { failure } = this.#decoder;
+    if (failure === undefined || this.#isEnded()) return;
+    this.#send(opcodes.close, [closePayload(failure.closeCode)]);
+    this.#end({ how: 'error', error: failure });
+  }
+
+  /** Handlers may end the connection in the middle of a chunk; a method, since the compiler would hold `#state` for known. */
+  #isEnded(): boolean {
+    return this.#state === 'ended';
+  }
+
+  #onEvent(event: WebSocketEvent): void {
+    if (this.#state === 'ended') return;
+    switch (event.type) {
+      case 'data':
+        if (this.#state === 'open') this.#handlers.onData(event);
+        return;
+      case 'ping':
+        if (this.isWritable) this.#send(opcodes.pong, [event.payload]);
+        else this.#owedPong = event.payload; // section 5.5.3: the latest ping's answer will do
+        if (this.#state === 'open') this.#handlers.onPing?.(event.payload);
+        return;
+      case 'pong':
+        if (this.#state === 'open') this.#handlers.onPong?.(event.payload);
+        return;
+      case 'close':
+        // The same code back (section 5.5.1), unless ours went out before.
+        this.#send(opcodes.close, [closePayload(event.code)]);
+        this.#end({ how: 'close', code: event.code, reason: event.reason });
+    }
+  }
+
+  #onFin(): void {
+    // Bytes that came before the FIN may still be waiting for a resume.
+    if (!this.#hasStarted && this.#head !== undefined && this.#state === 'open') return;
+    this.#end(this.#state === 'closing' ? { how: 'closed' } : { how: 'fin' });
+  }
+
+  #onSocketClose(): void {
+    this.#lingerTimer?.cancel();
+    if (this.#state === 'closing') this.#end({ how: 'closed' });
+    this.#end({
+      how: 'error',
+      error: this.#socket.errored ?? new KexerError('cut', 'The connection of a WebSocket was closed'),
+    });
+    this.#lingerTimer?.cancel();
+    this.#closed.resolve();
+  }
+
+  /** Enters `ended`: nothing is given or taken any more; what is queued still leaves, then FIN. */
+  #end(end: WebSocketEnd): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.#pingTimer?.cancel();
+    this.#waiting = [];
+    this.#owedPong = undefined;
+    this.#uncork();
+    if (!this.#socket.destroyed) {
+      this.#discard();
+      this.#socket.end();
+      this.#linger(Math.min(finTimeoutMs, this.#closeTimeoutMs));
+    }
+    this.#handlers.onEnd(end);
+  }
+
+  /** Reads on, dropping: only a socket whose received bytes were read is closed without a reset. */
+  #discard(): void {
+    if (this.#hasStarted) this.#socket.resume();
+    else this.#start();
+  }
+
+  #linger(timeoutMs: number): void {
+    this.#lingerTimer?.cancel();
+    this.#unsent = this.#socket.writableLength;
+    this.#lingerTimer = this.#clock.after(timeoutMs, () => {
+      if (this.#socket.writableLength < this.#unsent) this.#linger(timeoutMs);
+      else this.#giveUp();
+    });
+  }
+
+  #giveUp(): void {
+    this.#end({ how: 'closed' });
+    this.#socket.destroy();
+  }
+
+  #send(opcode: number, parts: readonly Buffer[]): boolean {
+    if (this.#state !== 'open' || this.#socket.destroyed) return true;
+    const key = this.#role === 'client' ? randomFillSync(new Uint8Array(4)) : undefined;
+    // One write to the system for all frames of a tick: TLS makes a record of each write.
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#socket.cork();
+      process.nextTick(() => this.#uncork());
+    }
+    for (const bytes of encodeFrame(opcode, parts, { key })) {
+      this.#bytesOut += bytes.length;
+      if (bytes.length > 0) this.#socket.write(bytes);
+    }
+    return !this.#socket.writableNeedDrain;
+  }
+
+  #uncork(): void {
+    if (!this.#isCorked) return;
+    this.#isCorked = false;
+    this.#socket.uncork();
+  }
+
+  #onSocketDrain(): void {
+    if (this.#state !== 'open') return;
+    if (this.#owedPong !== undefined) {
+      const payload = this.#owedPong;
+      this.#owedPong = undefined;
+      this.#send(opcodes.pong, [payload]);
+    }
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const run of waiting) run();
+  }
+
+  #schedulePing(): void {
+    if (this.#pingIntervalMs === undefined) return;
+    this.#pingTimer = this.#clock.after(this.#pingIntervalMs, () => {
+      // A peer that reads nothing would only collect them.
+      if (this.isWritable) this.ping();
+      this.#schedulePing();
+    });
   }
 }
