@@ -59,6 +59,12 @@ export function abortResponse(response: AnyResponse): void {
   else response.destroy();
 }
 
+/** Sends the head now: what follows may take its time. */
+export function flushHead(response: AnyResponse): void {
+  if ('stream' in response) response.writeHead(response.statusCode);
+  else response.flushHeaders();
+}
+
 /** How long a client may take to read a refusal and close; kube-apiserver gives 10 s too. */
 const refusalTimeoutMs = 10_000;
 
@@ -77,6 +83,12 @@ export function refuseUpgrade(deps: { clock: Clock }, socket: Duplex, answer: Ht
       ['Connection', 'close'],
     ],
   });
+  lingerAndDestroy(deps, socket);
+  socket.end(Buffer.concat([head, answer.body]));
+}
+
+/** Reads on without interest until the client has closed its half and everything was written, ten seconds at most; then destroys. */
+export function lingerAndDestroy(deps: { clock: Clock }, socket: Duplex): void {
   const timer = deps.clock.after(refusalTimeoutMs, () => socket.destroy());
   socket.on('error', () => socket.destroy());
   socket.once('close', () => timer.cancel());
@@ -87,6 +99,5 @@ export function refuseUpgrade(deps: { clock: Clock }, socket: Duplex, answer: Ht
   };
   if (socket.readableEnded) closeWhenWritten();
   else socket.once('end', closeWhenWritten);
-  socket.end(Buffer.concat([head, answer.body]));
   socket.resume();
 }

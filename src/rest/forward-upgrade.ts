@@ -1,0 +1,125 @@
+// Upgrades that are not kexer's to read: a watch over WebSocket, proxy subresources, consoles of other API servers. The request goes out on a
+// connection of its own over HTTP/1.1 as the caller; once the apiserver has switched protocols, bytes are joined with bytes. Anything but
+// that switch is relayed as an answer.
+
+import { Buffer } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+
+import type { Clock } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
+import type { Call } from '../clusters/call.ts';
+import { lingerAndDestroy } from '../net/http-answer.ts';
+import { splice, type SpliceEnd } from '../net/splice.ts';
+import { requestUpgrade, type UpgradeAnswer } from '../net/upgrade.ts';
+import { ChunkedDecoder, requestFraming, responseFraming } from '../protocol/framing.ts';
+import { encodeResponseHead } from '../protocol/http-head.ts';
+import { getHeader, listItems, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
+
+/** kube-apiserver sets none on the head of an upgrade; its own dial to a backend may take 30 s, so this is generous. */
+const answerTimeoutMs = 60_000;
+
+/**
+ * Owns the socket from the call on. Resolves when both directions have ended.
+ * @throws StatusError, KexerError only while nothing was written to the socket; the caller answers then.
+ */
+export async function forwardUpgrade(
+  deps: { clock: Clock },
+  call: Call,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+): Promise<SpliceEnd | undefined> {
+  // A body before the switch would have to be delimited here and there alike; no client of Kubernetes sends one.
+  const framing = requestFraming({ headers: call.headers, httpVersion: request.httpVersion });
+  if (framing.kind === 'chunked' || (framing.kind === 'length' && framing.length > 0)) {
+    throw new KexerError('badRequest', 'Cannot upgrade a request that has a body');
+  }
+  const wanted = getHeader(call.headers, 'Upgrade') ?? '';
+  if (!isProtocolToken(wanted)) throw new KexerError('badRequest', 'Cannot upgrade: want one protocol in Upgrade');
+  const route = await call.cluster.dialUpgrade(
+    call,
+    { method: call.method, target: call.inner.target, headers: call.headers },
+    call.signal,
+  );
+  const answer = await requestUpgrade(route.socket, route, {
+    timeoutMs: answerTimeoutMs,
+    clock: deps.clock,
+    signal: call.signal,
+  });
+  if (answer.head.status !== 101) {
+    return relayRefusal(deps, call, socket, route.socket, answer);
+  }
+  const agreed = getHeader(answer.head.headers, 'Upgrade') ?? '';
+  if (agreed.toLowerCase() !== wanted.toLowerCase()) {
+    route.socket.destroy();
+    throw new KexerError('badGateway', 'Cannot upgrade: the apiserver switched to a protocol nobody asked for');
+  }
+  socket.write(encodeResponseHead({ status: 101, headers: switchingHeaders(answer.head.headers, agreed) }));
+  return splice(socket, route.socket, { headToA: answer.rest, headToB: head });
+}
+
+/** `websocket`, `SPDY/3.1`: printable, one token, at most a version. */
+function isProtocolToken(value: string): boolean {
+  return /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?$/.test(value);
+}
+
+/** Whatever the apiserver says instead of switching goes to the client, as the last answer of its connection. */
+async function relayRefusal(
+  deps: { clock: Clock },
+  call: Call,
+  socket: Duplex,
+  upstream: Duplex,
+  answer: UpgradeAnswer,
+): Promise<undefined> {
+  const headers = [...endToEnd(answer.head.headers, true), ['Connection', 'close'] as const];
+  socket.write(encodeResponseHead({ status: answer.head.status, reason: answer.head.reason, headers }));
+  try {
+    // The answer may be a list or a watch without end (an apiserver may ignore Upgrade), so it is relayed in pieces.
+    await pipeline(bodyBytes(call.method, upstream, answer), socket);
+    lingerAndDestroy(deps, socket);
+  } catch {
+    // One side broke off: the pipeline has destroyed the socket, so the client sees a body that is not whole.
+  } finally {
+    upstream.destroy();
+  }
+  return undefined;
+}
+
+/** The bytes of an answer's body as they are on the wire, to its end and no further. @throws if it is cut. */
+async function* bodyBytes(method: string, upstream: Duplex, answer: UpgradeAnswer): AsyncGenerator<Buffer> {
+  const framing = responseFraming(method, answer.head);
+  const chunked = framing.kind === 'chunked' ? new ChunkedDecoder() : undefined;
+  let missing = framing.kind === 'none' ? 0 : framing.kind === 'length' ? framing.length : Number.POSITIVE_INFINITY;
+  const take = (chunk: Buffer): Buffer => {
+    if (chunked === undefined) {
+      const taken = chunk.subarray(0, missing);
+      missing -= taken.length;
+      return taken;
+    }
+    chunked.acceptChunk(chunk);
+    if (!chunked.isDone) return chunk;
+    missing = 0;
+    return chunk.subarray(0, chunk.length - chunked.rest.length);
+  };
+  yield take(answer.rest);
+  if (missing === 0) return;
+  for await (const chunk of upstream) {
+    if (Buffer.isBuffer(chunk)) yield take(chunk);
+    if (missing === 0) return;
+  }
+  if (framing.kind !== 'untilClose') throw new KexerError('cut', 'Cannot pass on the whole answer: it was cut');
+}
+
+function switchingHeaders(headers: RawHeaders, protocol: string): RawHeader[] {
+  return [['Connection', 'Upgrade'], ['Upgrade', protocol], ...endToEnd(headers, false)];
+}
+
+/** Without what concerns the connection; the framing stays where a body follows in the same bytes. */
+function endToEnd(headers: RawHeaders, hasBody: boolean): RawHeader[] {
+  const dropped = new Set(['connection', 'keep-alive', 'proxy-connection', 'upgrade', 'te', 'trailer']);
+  if (!hasBody) dropped.add('content-length').add('transfer-encoding');
+  for (const name of listItems(headers, 'Connection')) dropped.add(name.toLowerCase());
+  return headers.filter(([name]) => !dropped.has(name.toLowerCase()));
+}

@@ -1,0 +1,145 @@
+// Ordinary calls: the request goes to the cluster's apiserver as its caller, the answer comes back as it is, both in pieces and with
+// backpressure, nothing held. A watch's events pass one by one; a list of any length takes constant memory. What breaks off, breaks off
+// on the other side too: a cut answer is never a clean end, and a client that leaves ends the call.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+
+import { KexerError } from '../base/errors.ts';
+import type { Call } from '../clusters/call.ts';
+import type { AnswerController, AnswerSink } from '../kube/client.ts';
+import { diedBeforeAnswer } from '../kube/transport.ts';
+import { abortResponse, flushHead, setHead } from '../net/http-answer.ts';
+import { requestFraming, type RequestFraming } from '../protocol/framing.ts';
+import { listItems, type RawHeaders } from '../protocol/raw-headers.ts';
+
+import { requestBody } from './request-body.ts';
+
+type AnyRequest = IncomingMessage | Http2ServerRequest;
+type AnyResponse = ServerResponse | Http2ServerResponse;
+
+/** Methods that may run twice: a kept-alive connection that the apiserver closed at that very moment is no failure of theirs. */
+const repeatableMethods = new Set(['GET', 'HEAD']);
+
+/**
+ * Resolves when the answer is complete or broken off.
+ * @throws KexerError badRequest, unreachable, tls, timeout, badGateway; only while nothing of the answer was written.
+ */
+export async function forward(call: Call, request: AnyRequest, response: AnyResponse): Promise<void> {
+  const framing = requestFraming({
+    headers: call.headers,
+    httpVersion: call.httpVersion,
+    isEndOfStream: 'stream' in request && request.stream.endAfterHeaders,
+  });
+  try {
+    await forwardOnce(call, request, response, framing);
+  } catch (error) {
+    const mayRepeat = framing.kind === 'none' && repeatableMethods.has(call.method) && diedBeforeAnswer(error);
+    if (!mayRepeat || call.signal.aborted) throw error;
+    await forwardOnce(call, request, response, framing);
+  }
+}
+
+function forwardOnce(call: Call, request: AnyRequest, response: AnyResponse, framing: RequestFraming): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const relay = new AnswerRelay(response, resolve, reject);
+    const controller = call.cluster.stream(
+      call,
+      {
+        method: call.method,
+        target: call.inner.target,
+        headers: call.headers,
+        ...(framing.kind === 'none' ? {} : { body: requestBody(request) }),
+        ...(framing.kind === 'length' ? { contentLength: framing.length } : {}),
+      },
+      relay,
+    );
+    relay.attach(controller, call.signal);
+  });
+}
+
+/** From the apiserver's answer to the client's response. */
+class AnswerRelay implements AnswerSink {
+  readonly #response: AnyResponse;
+  readonly #resolve: () => void;
+  readonly #reject: (error: Error) => void;
+  #controller: AnswerController | undefined;
+  #forget: () => void;
+
+  constructor(response: AnyResponse, resolve: () => void, reject: (error: Error) => void) {
+    this.#response = response;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#controller = undefined;
+    this.#forget = () => {};
+  }
+
+  /** From now on the client's leaving ends the call, and its slowness slows it. */
+  attach(controller: AnswerController, signal: AbortSignal): void {
+    this.#controller = controller;
+    const onAbort = (): void => {
+      controller.abort(new KexerError('clientGone', 'Cannot finish the call: the client has left'));
+    };
+    const onDrain = (): void => controller.resume();
+    this.#response.on('drain', onDrain);
+    signal.addEventListener('abort', onAbort, { once: true });
+    this.#forget = () => {
+      this.#response.off('drain', onDrain);
+      signal.removeEventListener('abort', onAbort);
+    };
+    if (signal.aborted) onAbort();
+  }
+
+  onHead(answer: { status: number; reason: string; headers: RawHeaders }, controller: AnswerController): void {
+    if (this.#response.destroyed) return;
+    try {
+      setHead(this.#response, answer.status, answerHeaders(answer.headers));
+      // At once: a watch may be silent for minutes after its head.
+      flushHead(this.#response);
+    } catch (cause) {
+      controller.abort(
+        new KexerError('badGateway', 'Cannot pass on the answer: it has a header that may not be sent', { cause }),
+      );
+    }
+  }
+
+  onData(chunk: Buffer): void {
+    if (this.#response.destroyed) return;
+    // The two kinds of response declare `write` differently; both tell whether more may come.
+    const wantsMore: boolean = 'stream' in this.#response ? this.#response.write(chunk) : this.#response.write(chunk);
+    if (!wantsMore) this.#controller?.pause();
+  }
+
+  onEnd(): void {
+    this.#forget();
+    this.#response.end();
+    this.#resolve();
+  }
+
+  onError(error: Error): void {
+    this.#forget();
+    if (!this.#response.headersSent) {
+      this.#reject(error);
+      return;
+    }
+    abortResponse(this.#response);
+    this.#resolve();
+  }
+}
+
+/** Headers that concern the connection to the apiserver and not its answer. */
+const hopByHop = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+function answerHeaders(headers: RawHeaders): RawHeaders {
+  const nominated = new Set(listItems(headers, 'Connection').map((name) => name.toLowerCase()));
+  return headers.filter(([name]) => !hopByHop.has(name.toLowerCase()) && !nominated.has(name.toLowerCase()));
+}
