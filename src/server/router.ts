@@ -1,0 +1,91 @@
+// Where an authorised request goes: kexer's own paths, the streams of pods, or the cluster's apiserver. The end of the pipeline.
+
+import type { Clock } from '../base/clock.ts';
+import type { Call } from '../clusters/call.ts';
+import type { ClusterDirectory } from '../clusters/directory.ts';
+import { clustersResource } from '../clusters/directory.ts';
+import { forwardUpgrade } from '../rest/forward-upgrade.ts';
+import { forward } from '../rest/forward.ts';
+import type { StreamHandler } from '../streams/handler.ts';
+
+import { pageNotFound, sendAnswer, type Answer } from './answer.ts';
+import type { ClustersResource } from './clusters-resource.ts';
+import { discoveryAnswer } from './discovery.ts';
+import type { Health } from './health.ts';
+import type { Route } from './pipeline.ts';
+import type { RequestContext } from './request-context.ts';
+import type { RequestPath } from './request-path.ts';
+import type { VersionInfo } from './version-info.ts';
+
+export interface RouterDeps {
+  readonly clock: Clock;
+  readonly directory: ClusterDirectory;
+  readonly streams: StreamHandler;
+  readonly clusters: ClustersResource;
+  readonly health: Health;
+  readonly version: VersionInfo;
+}
+
+export function createRoute(deps: RouterDeps): Route {
+  return async (context) => {
+    const { path, arrival, exchange } = context;
+    if (path.kind === 'own') {
+      sendAnswer(deps, exchange, ownAnswer(deps, path, context), arrival.auditId);
+      return;
+    }
+    const call = await callOf(deps, path, context);
+    if (exchange.kind === 'upgrade') {
+      if (deps.streams.handles(call)) {
+        await deps.streams.handleUpgrade(call, exchange.request, exchange.socket, exchange.head);
+      } else {
+        await forwardUpgrade(deps, call, exchange.request, exchange.socket, exchange.head);
+      }
+    } else if (deps.streams.handles(call)) {
+      await deps.streams.handleRequest(call, exchange.request, exchange.response);
+    } else {
+      await forward(call, exchange.request, exchange.response);
+    }
+  };
+}
+
+/** The call as the rest of kexer sees it. The caller may reach the cluster by now; an unknown one is told only to them. */
+async function callOf(
+  deps: RouterDeps,
+  path: RequestPath & { kind: 'cluster' },
+  { arrival, caller }: RequestContext,
+): Promise<Call> {
+  const cluster = deps.directory.find(path.namespace, path.cluster);
+  const identity = await cluster.identify(caller, arrival.headers);
+  const { id, method, headers, httpVersion, isUpgrade, remoteAddress, auditId, signal, receivedAtMs } = arrival;
+  return {
+    id,
+    caller,
+    clusterNamespace: path.namespace,
+    cluster,
+    identity,
+    method,
+    inner: path.inner,
+    headers,
+    httpVersion,
+    isUpgrade,
+    remoteAddress,
+    auditId,
+    signal,
+    receivedAtMs,
+  };
+}
+
+/** Kexer's own paths. OpenAPI is answered 404: that is how an API server quietly has none. */
+function ownAnswer(deps: RouterDeps, path: RequestPath & { kind: 'own' }, { arrival }: RequestContext): Answer {
+  const { info, query } = path;
+  if (info.isResourceRequest) {
+    const isOurs = info.apiGroup === clustersResource.group && info.apiVersion === clustersResource.version;
+    return isOurs ? deps.clusters.answer(info, query, arrival.headers) : pageNotFound;
+  }
+  return (
+    deps.health.answer(info.path, query) ??
+    deps.version.answer(info.path) ??
+    discoveryAnswer(info.path, arrival.method, arrival.headers) ??
+    pageNotFound
+  );
+}
