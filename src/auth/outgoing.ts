@@ -2,13 +2,24 @@
 // Impersonate-* go out; anybody else is impersonated by the impersonator, whose account can do nothing else. Kexer's own rights never carry
 // a user's call, and an identity that cannot be written exactly fails the call.
 
-import type { UserInfo } from '../kube/user.ts';
+import { failure, StatusError } from '../kube/status.ts';
+import { groupMasters, type UserInfo } from '../kube/user.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 import type { Authorizer } from './authorize.ts';
 import type { Caller } from './caller.ts';
+import {
+  checkImpersonation,
+  completeUser,
+  type ImpersonationContext,
+  impersonationHeaders,
+  wantedUser,
+  writeImpersonation,
+} from './impersonation.ts';
+
+export type { ImpersonationContext } from './impersonation.ts';
 
 export interface OutgoingIdentity {
-  /** Identity headers only, to be added to a request's own after {@link outgoingHeaders} stripped those. */
+  /** Identity headers only, to be added to a request's own after `outgoingHeaders` stripped those. */
   readonly headers: RawHeaders;
   /** Which client carries the call: the one without a credential, or the impersonator's. */
   readonly credential: 'none' | 'impersonator';
@@ -25,11 +36,78 @@ export interface IdentitySettings {
   readonly allowPrivileged: boolean;
 }
 
-export class OutgoingIdentities {
-  constructor(_deps: { authorizer: Authorizer }, _settings: IdentitySettings) {}
+/** The extra that names a certificate caller who impersonates somebody else; kube-apiserver's audit log shows it. */
+export const originalUserKey = 'backup.cv.io/original-user';
 
-  /** @throws StatusError 400, 403 if the identity cannot be built; what {@link Authorizer.review} throws. */
-  resolve(_caller: Caller, _inbound: RawHeaders): Promise<OutgoingIdentity> {
-    throw new Error('not written yet');
+const nodePrefix = 'system:node:';
+
+export class OutgoingIdentities {
+  readonly #authorizer: Pick<Authorizer, 'review'>;
+  readonly #settings: IdentitySettings;
+
+  constructor(deps: { authorizer: Pick<Authorizer, 'review'> }, settings: IdentitySettings) {
+    this.#authorizer = deps.authorizer;
+    this.#settings = settings;
   }
+
+  /**
+   * @param context what the text of a refused `--as` needs; without it the text is that of kube-apiserver up to 1.35.
+   * @throws StatusError 400, 403 if the identity cannot be built; KexerError forbidden if it cannot be written; what
+   * {@link Authorizer.review} throws.
+   */
+  async resolve(caller: Caller, inbound: RawHeaders, context?: ImpersonationContext): Promise<OutgoingIdentity> {
+    if (caller.via === 'token') return tokenIdentity(caller, inbound);
+    if (!this.#settings.impersonation) throw refuse(caller.user, 'identity.impersonation');
+    const wanted = wantedUser(inbound);
+    const user = wanted === undefined ? caller.user : await this.#impersonated(caller.user, wanted, context);
+    if (!this.#settings.allowPrivileged && isPrivileged(user)) throw refuse(user, 'identity.allowPrivileged');
+    return {
+      headers: writeImpersonation(user),
+      credential: 'impersonator',
+      effectiveUser: user,
+      isEffectiveProven: true,
+    };
+  }
+
+  async #impersonated(caller: UserInfo, wanted: UserInfo, context?: ImpersonationContext): Promise<UserInfo> {
+    await checkImpersonation(this.#authorizer, caller, wanted, context);
+    const user = completeUser(wanted);
+    // Set last, so that nobody can write another name there.
+    return { ...user, extra: new Map([...user.extra, [originalUserKey, [caller.name]]]) };
+  }
+}
+
+function tokenIdentity(caller: Extract<Caller, { via: 'token' }>, inbound: RawHeaders): OutgoingIdentity {
+  const own = impersonationHeaders(inbound);
+  const claimed = claimedUser(own);
+  return {
+    headers: [['Authorization', `Bearer ${caller.token}`], ...own],
+    credential: 'none',
+    effectiveUser: claimed ?? caller.user,
+    isEffectiveProven: claimed === undefined,
+  };
+}
+
+/** kube-apiserver judges these headers; what it would refuse, or what cannot be read, claims nobody. */
+function claimedUser(headers: RawHeaders): UserInfo | undefined {
+  try {
+    const wanted = wantedUser(headers);
+    return wanted === undefined ? undefined : completeUser(wanted);
+  } catch {
+    return undefined; // the request fails there, with kube-apiserver's own words
+  }
+}
+
+function isPrivileged(user: UserInfo): boolean {
+  return user.groups.includes(groupMasters) || user.name.startsWith(nodePrefix);
+}
+
+function refuse(user: UserInfo, setting: string): StatusError {
+  return new StatusError(
+    failure(
+      403,
+      'Forbidden',
+      `forbidden: User "${user.name}" cannot be passed on to kube-apiserver: the setting ${setting} is off; bearer tokens work without it`,
+    ),
+  );
 }
