@@ -21,6 +21,7 @@ import {
   type WebSocketEvent,
   type WebSocketRole,
 } from '../protocol/websocket/frame.ts';
+import { SocketWriter } from './socket-writer.ts';
 
 export type WebSocketEnd =
   /** The peer's Close came. 1005: without a code. */
@@ -60,6 +61,7 @@ type State = 'open' | 'closing' | 'ended';
 
 export class WebSocketConnection {
   readonly #socket: Duplex;
+  readonly #writer: SocketWriter;
   readonly #clock: Clock;
   readonly #role: WebSocketRole;
   readonly #handlers: WebSocketHandlers;
@@ -72,9 +74,6 @@ export class WebSocketConnection {
   #hasStarted = false; // the head was given and 'data' is listened to
   #pauses = 0;
   #bytesIn = 0;
-  #bytesOut = 0;
-  #isCorked = false;
-  #waiting: (() => void)[] = [];
   #owedPong: Buffer | undefined; // for the latest ping while the socket took no more bytes
   #pingTimer: Timer | undefined;
   #lingerTimer: Timer | undefined;
@@ -86,6 +85,7 @@ export class WebSocketConnection {
     handlers: WebSocketHandlers,
   ) {
     this.#socket = deps.socket;
+    this.#writer = new SocketWriter({ socket: deps.socket });
     this.#clock = deps.clock;
     this.#role = options.role;
     this.#handlers = handlers;
@@ -97,7 +97,6 @@ export class WebSocketConnection {
     this.#socket.on('error', (error: Error) => this.#end({ how: 'error', error }));
     this.#socket.on('end', () => this.#onFin());
     this.#socket.on('close', () => this.#onSocketClose());
-    this.#socket.on('drain', () => this.#onSocketDrain());
     this.#schedulePing();
     // A tick later, so that handlers never run before the owner holds this object.
     process.nextTick(() => {
@@ -112,7 +111,7 @@ export class WebSocketConnection {
   }
 
   get bytesOut(): number {
-    return this.#bytesOut;
+    return this.#writer.bytesOut;
   }
 
   /** Whether messages can still be sent: neither side has closed or failed. */
@@ -176,16 +175,16 @@ export class WebSocketConnection {
     else process.nextTick(() => this.#start());
   }
 
-  /** False while the socket wants 'drain'. */
+  /** False while too much is queued. */
   get isWritable(): boolean {
-    return this.#state === 'open' && !this.#socket.writableNeedDrain;
+    return this.#state === 'open' && this.#writer.isWritable;
   }
 
   /** Runs once at the next drain, or at once if writable. Never after the end. */
   onDrain(run: () => void): void {
-    if (this.#state !== 'open') return;
-    if (this.isWritable) run();
-    else this.#waiting.push(run);
+    this.#writer.onDrain(() => {
+      if (this.#state === 'open') run();
+    });
   }
 
   #start(): void {
@@ -223,8 +222,7 @@ export class WebSocketConnection {
         if (this.#state === 'open') this.#handlers.onData(event);
         return;
       case 'ping':
-        if (this.isWritable) this.#send(opcodes.pong, [event.payload]);
-        else this.#owedPong = event.payload; // section 5.5.3: the latest ping's answer will do
+        this.#answer(event.payload);
         if (this.#state === 'open') this.#handlers.onPing?.(event.payload);
         return;
       case 'pong':
@@ -259,12 +257,12 @@ export class WebSocketConnection {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
     this.#pingTimer?.cancel();
-    this.#waiting = [];
     this.#owedPong = undefined;
-    this.#uncork();
-    if (!this.#socket.destroyed) {
+    if (this.#socket.destroyed) {
+      this.#writer.abandon();
+    } else {
       this.#discard();
-      this.#socket.end();
+      this.#writer.end();
       this.#linger(Math.min(finTimeoutMs, this.#closeTimeoutMs));
     }
     this.#handlers.onEnd(end);
@@ -278,9 +276,9 @@ export class WebSocketConnection {
 
   #linger(timeoutMs: number): void {
     this.#lingerTimer?.cancel();
-    this.#unsent = this.#socket.writableLength;
+    this.#unsent = this.#writer.queuedBytes;
     this.#lingerTimer = this.#clock.after(timeoutMs, () => {
-      if (this.#socket.writableLength < this.#unsent) this.#linger(timeoutMs);
+      if (this.#writer.queuedBytes < this.#unsent) this.#linger(timeoutMs);
       else this.#giveUp();
     });
   }
@@ -293,35 +291,25 @@ export class WebSocketConnection {
   #send(opcode: number, parts: readonly Buffer[]): boolean {
     if (this.#state !== 'open' || this.#socket.destroyed) return true;
     const key = this.#role === 'client' ? randomFillSync(new Uint8Array(4)) : undefined;
-    // One write to the system for all frames of a tick: TLS makes a record of each write.
-    if (!this.#isCorked) {
-      this.#isCorked = true;
-      this.#socket.cork();
-      process.nextTick(() => this.#uncork());
-    }
     for (const bytes of encodeFrame(opcode, parts, { key })) {
-      this.#bytesOut += bytes.length;
-      if (bytes.length > 0) this.#socket.write(bytes);
+      if (bytes.length > 0) this.#writer.write(bytes);
     }
-    return !this.#socket.writableNeedDrain;
+    return this.#writer.isWritable;
   }
 
-  #uncork(): void {
-    if (!this.#isCorked) return;
-    this.#isCorked = false;
-    this.#socket.uncork();
-  }
-
-  #onSocketDrain(): void {
-    if (this.#state !== 'open') return;
-    if (this.#owedPong !== undefined) {
-      const payload = this.#owedPong;
-      this.#owedPong = undefined;
+  /** Pings of a peer that does not read would fill the queue with pongs: then the latest one's answer will do (section 5.5.3). */
+  #answer(payload: Buffer): void {
+    if (this.isWritable) {
       this.#send(opcodes.pong, [payload]);
+      return;
     }
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const run of waiting) run();
+    const isFirst = this.#owedPong === undefined;
+    this.#owedPong = payload;
+    if (!isFirst) return;
+    this.onDrain(() => {
+      if (this.#owedPong !== undefined) this.#send(opcodes.pong, [this.#owedPong]);
+      this.#owedPong = undefined;
+    });
   }
 
   #schedulePing(): void {
