@@ -1,0 +1,291 @@
+// What a fresh sandbox holds: namespaces, the bootstrap roles, the users' rights, and kexer's accounts with exactly the rights kexer
+// needs. Written straight into the store, as a cluster's own components would.
+
+import { frontProxyName, userAlice, userKexerKubelet, userViewer } from './credentials.ts';
+import { type PolicyRule, rbacGroup } from './apiserver/identity/rbac.ts';
+import type { KubeObject, Store } from './apiserver/store.ts';
+import {
+  bootstrapClusterRoleBindings,
+  bootstrapClusterRoles,
+  rule,
+  type SeedBinding,
+  type SeedRole,
+} from './seed-roles.ts';
+
+export const kexerNamespace = 'kexec-system';
+
+/** Extra keys the impersonator may set: those real authenticators give, and kexer's own mark of who stood behind an impersonation. */
+const impersonatedExtras = [
+  'authentication.kubernetes.io/credential-id',
+  'authentication.kubernetes.io/node-name',
+  'authentication.kubernetes.io/node-uid',
+  'authentication.kubernetes.io/pod-name',
+  'authentication.kubernetes.io/pod-uid',
+  'backup.cv.io/original-user',
+];
+
+const kexerRoles: readonly SeedRole[] = [
+  {
+    name: 'kexer',
+    rules: [
+      rule('get', 'core', 'pods'),
+      rule('get list watch', 'core', 'nodes'),
+      rule(
+        'get list watch',
+        'admissionregistration.k8s.io',
+        'mutatingwebhookconfigurations mutatingadmissionpolicies mutatingadmissionpolicybindings',
+      ),
+    ],
+  },
+  {
+    name: 'kexer-impersonator',
+    rules: [
+      rule('impersonate', 'core', 'users groups serviceaccounts'),
+      rule('impersonate', 'authentication.k8s.io', 'uids'),
+      rule('impersonate', 'authentication.k8s.io', impersonatedExtras.map((key) => `userextras/${key}`).join(' ')),
+    ],
+  },
+  { name: 'kexer-kubelet', rules: [rule('get create', 'core', 'nodes/proxy')] },
+  {
+    // The outer verb is the method of the call inside, so a user of kexer needs all of them; the inner call has its own check.
+    name: 'kexer-user',
+    rules: [rule('*', 'backup.cv.io', 'clusters/exec'), rule('get list', 'backup.cv.io', 'clusters')],
+  },
+];
+
+const kexerBindings: readonly SeedBinding[] = [
+  { name: 'kexer', role: 'kexer', accounts: [`${kexerNamespace}/kexer`] },
+  { name: 'kexer:system:auth-delegator', role: 'system:auth-delegator', accounts: [`${kexerNamespace}/kexer`] },
+  { name: 'kexer-impersonator', role: 'kexer-impersonator', accounts: [`${kexerNamespace}/kexer-impersonator`] },
+  { name: 'kexer-kubelet', role: 'kexer-kubelet', users: [userKexerKubelet] },
+];
+
+/** Bindings inside a namespace, to ClusterRoles. */
+const namespacedBindings: readonly (SeedBinding & { namespace: string; kind?: 'Role' })[] = [
+  { namespace: 'default', name: 'alice', role: 'cluster-admin', users: [userAlice] },
+  { namespace: 'default', name: 'viewer', role: 'view', users: [userViewer] },
+  { namespace: 'default', name: 'kexer-user', role: 'kexer-user', users: [userAlice, userViewer] },
+  {
+    namespace: 'kube-system',
+    name: 'kexer:extension-apiserver-authentication-reader',
+    role: 'extension-apiserver-authentication-reader',
+    kind: 'Role',
+    accounts: [`${kexerNamespace}/kexer`],
+  },
+];
+
+export interface SeedOptions {
+  readonly clientCaPem: string;
+  readonly frontProxyCaPem: string;
+  readonly apiserverPort: number;
+}
+
+/** Everything but nodes, pods and what kexer registers itself with. */
+export function seedCluster(store: Store, options: SeedOptions): void {
+  for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease', kexerNamespace]) {
+    store.create(
+      { group: '', resource: 'namespaces' },
+      {
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name, labels: { 'kubernetes.io/metadata.name': name } },
+        spec: { finalizers: ['kubernetes'] },
+        status: { phase: 'Active' },
+      },
+    );
+  }
+  for (const role of bootstrapClusterRoles) createClusterRole(store, role, true);
+  for (const role of kexerRoles) createClusterRole(store, role, false);
+  for (const binding of bootstrapClusterRoleBindings) createBinding(store, binding, { isBootstrap: true });
+  for (const binding of kexerBindings) createBinding(store, binding, {});
+  seedKubeSystem(store, options);
+  for (const { namespace, kind, ...binding } of namespacedBindings) {
+    createBinding(store, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
+  }
+  for (const name of ['kexer', 'kexer-impersonator']) {
+    store.create(
+      { group: '', resource: 'serviceaccounts' },
+      {
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name, namespace: kexerNamespace },
+      },
+    );
+  }
+  seedKubernetesService(store, options.apiserverPort);
+}
+
+function seedKubeSystem(store: Store, options: SeedOptions): void {
+  store.create(
+    { group: '', resource: 'configmaps' },
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'extension-apiserver-authentication', namespace: 'kube-system' },
+      data: {
+        'client-ca-file': options.clientCaPem,
+        'requestheader-allowed-names': JSON.stringify([frontProxyName]),
+        'requestheader-client-ca-file': options.frontProxyCaPem,
+        'requestheader-extra-headers-prefix': '["X-Remote-Extra-"]',
+        'requestheader-group-headers': '["X-Remote-Group"]',
+        'requestheader-uid-headers': '["X-Remote-Uid"]',
+        'requestheader-username-headers': '["X-Remote-User"]',
+      },
+    },
+  );
+  store.create(
+    { group: rbacGroup, resource: 'roles' },
+    {
+      apiVersion: `${rbacGroup}/v1`,
+      kind: 'Role',
+      metadata: { ...bootstrapMetadata('extension-apiserver-authentication-reader'), namespace: 'kube-system' },
+      rules: [rule('get list watch', 'core', 'configmaps', ['extension-apiserver-authentication'])],
+    },
+  );
+}
+
+/** The Service `kubernetes` and where it leads: the apiserver itself. */
+function seedKubernetesService(store: Store, port: number): void {
+  store.create(
+    { group: '', resource: 'services' },
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: {
+        name: 'kubernetes',
+        namespace: 'default',
+        labels: { component: 'apiserver', provider: 'kubernetes' },
+      },
+      spec: {
+        ...clusterIp('10.96.0.1'),
+        ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: port }],
+      },
+      status: { loadBalancer: {} },
+    },
+  );
+  createSlice(store, 'default', 'kubernetes', 'kubernetes', port);
+}
+
+/** Service, EndpointSlice and APIService of a kexer that listens on loopback; replaces those of an earlier one. */
+export function seedKexer(store: Store, options: { port: number; caPem: string }): void {
+  put(
+    store,
+    { group: '', resource: 'services' },
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'kexer', namespace: kexerNamespace, labels: { app: 'kexer' } },
+      spec: {
+        ...clusterIp('10.96.0.2'),
+        ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: options.port }],
+      },
+      status: { loadBalancer: {} },
+    },
+  );
+  createSlice(store, kexerNamespace, 'kexer-1', 'kexer', options.port);
+  put(
+    store,
+    { group: 'apiregistration.k8s.io', resource: 'apiservices' },
+    {
+      apiVersion: 'apiregistration.k8s.io/v1',
+      kind: 'APIService',
+      metadata: { name: 'v1.backup.cv.io', labels: { app: 'kexer' } },
+      spec: {
+        service: { namespace: kexerNamespace, name: 'kexer', port: 443 },
+        group: 'backup.cv.io',
+        version: 'v1',
+        caBundle: Buffer.from(options.caPem).toString('base64'),
+        groupPriorityMinimum: 1000,
+        versionPriority: 100,
+      },
+      status: {},
+    },
+  );
+}
+
+function clusterIp(address: string): Record<string, unknown> {
+  return {
+    clusterIP: address,
+    clusterIPs: [address],
+    internalTrafficPolicy: 'Cluster',
+    ipFamilies: ['IPv4'],
+    ipFamilyPolicy: 'SingleStack',
+    sessionAffinity: 'None',
+    type: 'ClusterIP',
+  };
+}
+
+function createSlice(store: Store, namespace: string, name: string, service: string, port: number): void {
+  put(
+    store,
+    { group: 'discovery.k8s.io', resource: 'endpointslices' },
+    {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { name, namespace, labels: { 'kubernetes.io/service-name': service } },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['127.0.0.1'], conditions: { ready: true } }],
+      ports: [{ name: 'https', protocol: 'TCP', port }],
+    },
+  );
+}
+
+/** Creates, or replaces what has the same name. */
+function put(store: Store, resource: { group: string; resource: string }, object: KubeObject): void {
+  const { namespace = '', name } = object.metadata;
+  if (store.get({ ...resource, namespace, name }) === undefined) store.create(resource, object);
+  else store.update(resource, object);
+}
+
+function bootstrapMetadata(name: string): KubeObject['metadata'] {
+  return {
+    name,
+    annotations: { 'rbac.authorization.kubernetes.io/autoupdate': 'true' },
+    labels: { 'kubernetes.io/bootstrapping': 'rbac-defaults' },
+  };
+}
+
+function createClusterRole(store: Store, role: SeedRole, isBootstrap: boolean): void {
+  const metadata = isBootstrap ? bootstrapMetadata(role.name) : { name: role.name, labels: { app: 'kexer' } };
+  const { aggregates } = role;
+  const rules: readonly PolicyRule[] = role.rules;
+  store.create(
+    { group: rbacGroup, resource: 'clusterroles' },
+    {
+      ...(aggregates === undefined
+        ? {}
+        : { aggregationRule: { clusterRoleSelectors: [{ matchLabels: { [aggregates]: 'true' } }] } }),
+      apiVersion: `${rbacGroup}/v1`,
+      kind: 'ClusterRole',
+      metadata: { ...metadata, labels: { ...metadata.labels, ...role.labels } },
+      rules,
+    },
+  );
+}
+
+function createBinding(
+  store: Store,
+  binding: SeedBinding,
+  options: { namespace?: string; kind?: 'Role'; isBootstrap?: boolean },
+): void {
+  const { namespace, kind = 'ClusterRole', isBootstrap = false } = options;
+  const named = (kind: string, name: string): object => ({ apiGroup: rbacGroup, kind, name });
+  const metadata = isBootstrap ? bootstrapMetadata(binding.name) : { name: binding.name };
+  store.create(
+    { group: rbacGroup, resource: namespace === undefined ? 'clusterrolebindings' : 'rolebindings' },
+    {
+      apiVersion: `${rbacGroup}/v1`,
+      kind: namespace === undefined ? 'ClusterRoleBinding' : 'RoleBinding',
+      metadata: { ...metadata, ...(namespace === undefined ? {} : { namespace }) },
+      roleRef: named(kind, binding.role),
+      subjects: [
+        ...(binding.users ?? []).map((name) => named('User', name)),
+        ...(binding.groups ?? []).map((name) => named('Group', name)),
+        ...(binding.accounts ?? []).map((account) => {
+          const [accountNamespace = '', name = ''] = account.split('/');
+          return { kind: 'ServiceAccount', name, namespace: accountNamespace };
+        }),
+      ],
+    },
+  );
+}
