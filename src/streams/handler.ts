@@ -2,42 +2,116 @@
 // on the outer path; everything about the inner right is decided here, by the preflight. An upgrade's socket belongs to this object
 // from the moment it is handed over: it answers, relays, lingers and closes it.
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { IncomingMessage } from 'node:http';
+import type { Http2ServerRequest } from 'node:http2';
 import type { Duplex } from 'node:stream';
 
+import type { Authorizer } from '../auth/authorize.ts';
 import type { Clock } from '../base/clock.ts';
+import { codeOf, KexerError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
+import { statusOf } from '../kube/status.ts';
+import { type AnyResponse, type HttpAnswer, refuseUpgrade, sendAnswer } from '../net/http-answer.ts';
+import { parseQuery } from '../protocol/query.ts';
+import { listItems } from '../protocol/raw-headers.ts';
+import { statusAnswer } from './answer.ts';
+import { EarlyBytes } from './early-bytes.ts';
+import { streamKindOf } from './kind.ts';
+import { serveLog } from './logs.ts';
+import { parseStreamOptions, preflightQuery } from './options.ts';
+import { askStream } from './preflight.ts';
 import type { SessionRegistry } from './registry.ts';
+import { type OpenStream, openStream } from './upgrade.ts';
 
 export interface StreamHandlerOptions {
   /** Kexer's version, as the User-Agent of a preflight names it. */
   readonly version: string;
 }
 
+export interface StreamHandlerDeps {
+  readonly clock: Clock;
+  readonly sessions: SessionRegistry;
+  /** For apiservers that do not check `create` of an upgrade by GET themselves. */
+  readonly authorizer: Pick<Authorizer, 'authorize'>;
+  /** Told of errors that are a defect of kexer; the client is told only that there was one. */
+  readonly onDefect?: (error: unknown) => void;
+}
+
 export class StreamHandler {
   readonly sessions: SessionRegistry;
+  readonly #deps: StreamHandlerDeps;
+  readonly #options: StreamHandlerOptions;
 
-  constructor(deps: { clock: Clock; sessions: SessionRegistry }, _options: StreamHandlerOptions) {
+  constructor(deps: StreamHandlerDeps, options: StreamHandlerOptions) {
     this.sessions = deps.sessions;
+    this.#deps = deps;
+    this.#options = options;
   }
 
   /** Whether the inner path is one of pods/{exec,attach,portforward,log} with a name, by a method these have. */
   handles(call: Call): boolean {
-    const info = call.inner.info;
-    return info.isResourceRequest && info.resource === 'pods' && info.apiGroup === '';
+    return streamKindOf(call) !== undefined;
   }
 
-  /** Never rejects: whatever goes wrong is answered on the socket (before the 101) or told the client in its protocol (after it). */
-  async handleUpgrade(_call: Call, _request: IncomingMessage, _socket: Duplex, _head: Buffer): Promise<void> {}
+  /**
+   * Resolves when the session is over and the socket closed or being closed. Never rejects: whatever goes wrong is answered on the socket
+   * (before the 101) or told the client in its protocol (after it).
+   */
+  async handleUpgrade(call: Call, _request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const early = new EarlyBytes(socket, head);
+    let opened: OpenStream | HttpAnswer;
+    try {
+      opened = await this.#open(call, early);
+    } catch (error) {
+      early.release();
+      if (early.gone.aborted || codeOf(error) === 'clientGone') socket.destroy();
+      else refuseUpgrade(this.#deps, socket, this.#answerOf(call, error));
+      return;
+    }
+    // From here to the first listener of the leg nothing may be awaited: bytes that come in between would be lost.
+    const earlyBytes = early.release();
+    if ('run' in opened) await opened.run({ socket, head: earlyBytes });
+    else if (early.gone.aborted) socket.destroy();
+    else refuseUpgrade(this.#deps, socket, opened);
+  }
 
   /**
    * Logs, and plain requests to paths that want an upgrade (they get the preflight's own answer).
    * @throws StatusError | KexerError only while nothing of the response was written; the pipeline then answers.
    */
   async handleRequest(
-    _call: Call,
+    call: Call,
     _request: IncomingMessage | Http2ServerRequest,
-    _response: ServerResponse | Http2ServerResponse,
-  ): Promise<void> {}
+    response: AnyResponse,
+  ): Promise<void> {
+    const kind = streamKindOf(call);
+    if (kind === undefined) throw new KexerError('internal', 'Cannot stream: the path is none of a stream');
+    if (kind === 'log') {
+      await serveLog({ ...this.#deps, version: this.#options.version }, call, response);
+      return;
+    }
+    const options = parseStreamOptions(kind, parseQuery(call.inner.rawQuery));
+    const { answer } = await askStream(call, {
+      query: preflightQuery(options),
+      version: this.#options.version,
+      signal: call.signal,
+    });
+    sendAnswer(response, answer);
+  }
+
+  #open(call: Call, early: EarlyBytes): Promise<OpenStream | HttpAnswer> {
+    const kind = streamKindOf(call);
+    const isWebSocket = listItems(call.headers, 'Upgrade').some((token) => token.toLowerCase() === 'websocket');
+    if (kind === undefined || (kind === 'log' && !isWebSocket)) {
+      throw new KexerError('badRequest', 'Cannot upgrade: this path knows no such upgrade');
+    }
+    const signal = AbortSignal.any([call.signal, early.gone]);
+    return openStream({ ...this.#deps, version: this.#options.version }, call, kind, signal);
+  }
+
+  #answerOf(call: Call, error: unknown): HttpAnswer {
+    const code = codeOf(error);
+    if (code === 'internal' || code === 'config') this.#deps.onDefect?.(error);
+    return statusAnswer(statusOf(error), call.auditId);
+  }
 }

@@ -3,7 +3,8 @@
 // kexer's own credential and not the caller, so they become a 502 that says which right is missing.
 
 import { badGateway, failure, type Status } from '../kube/status.ts';
-import { type Answer, relayedAnswer, statusAnswer } from './answer.ts';
+import type { HttpAnswer } from '../net/http-answer.ts';
+import { relayedAnswer, statusAnswer } from './answer.ts';
 import type { KubeletRefusal } from './kubelet-leg.ts';
 
 const reasons: Readonly<Record<number, string>> = {
@@ -21,11 +22,12 @@ export interface RefusalContext {
   /** The right that the kubelet checks for the method kexer used. */
   readonly verb: 'create' | 'get';
   readonly isSpdyClient: boolean;
+  readonly auditId: string;
 }
 
-export function refusalAnswer(refusal: KubeletRefusal, context: RefusalContext): Answer {
+export function refusalAnswer(refusal: KubeletRefusal, context: RefusalContext): HttpAnswer {
   const own = ownProblem(refusal, context);
-  if (own !== undefined) return statusAnswer(own);
+  if (own !== undefined) return statusAnswer(own, context.auditId);
   if (context.isSpdyClient) {
     const answer = relayedAnswer(refusal);
     return answer.headers.some(([name]) => name.toLowerCase() === 'content-type')
@@ -34,7 +36,7 @@ export function refusalAnswer(refusal: KubeletRefusal, context: RefusalContext):
   }
   const text = refusal.body.toString('utf8').trim();
   const message = text === '' ? `the kubelet of node ${context.node} answered ${refusal.status}` : text;
-  return statusAnswer(failure(refusal.status, reasons[refusal.status] ?? '', message));
+  return statusAnswer(failure(refusal.status, reasons[refusal.status] ?? '', message), context.auditId);
 }
 
 /** Refusals that say nothing about what the client asked for. */

@@ -4,12 +4,17 @@
 
 import type { Call } from '../clusters/call.ts';
 import { getHeader, type RawHeader } from '../protocol/raw-headers.ts';
-import { type Answer, relayedAnswer } from './answer.ts';
+import type { HttpAnswer } from '../net/http-answer.ts';
+import { relayedAnswer } from './answer.ts';
 
 /** kube-apiserver's own limit of ordinary requests; slow admission webhooks take up to 30 s. */
 const preflightTimeoutMs = 60_000;
 
-export type PreflightResult = { readonly isAllowed: true } | { readonly isAllowed: false; readonly answer: Answer };
+export interface PreflightResult {
+  readonly isAllowed: boolean;
+  /** kube-apiserver's own, as it goes to a client that is refused, or that never asked for an upgrade. */
+  readonly answer: HttpAnswer;
+}
 
 export interface PreflightRequest {
   /** Generated from the options that the kubelet's URL is generated from too. */
@@ -22,16 +27,16 @@ export interface PreflightRequest {
 /** @throws KexerError unreachable, timeout, clientGone and others of {@link Cluster.exchange}; never resolves to allowed by a failure. */
 export async function askStream(call: Call, request: PreflightRequest): Promise<PreflightResult> {
   const answer = await ask(call, request);
-  return isUpgradeRequired(answer) ? { isAllowed: true } : { isAllowed: false, answer: relayedAnswer(answer) };
+  return { isAllowed: isUpgradeRequired(answer), answer: relayedAnswer(answer) };
 }
 
 /** For logs there is an answer to a plain GET: 200 opens the kubelet; 204 (no node yet) and refusals are the client's answer. */
 export async function askLog(call: Call, request: PreflightRequest): Promise<PreflightResult> {
   const answer = await ask(call, request);
-  return answer.status === 200 ? { isAllowed: true } : { isAllowed: false, answer: relayedAnswer(answer) };
+  return { isAllowed: answer.status === 200, answer: relayedAnswer(answer) };
 }
 
-function ask(call: Call, request: PreflightRequest): Promise<Answer> {
+function ask(call: Call, request: PreflightRequest): Promise<HttpAnswer> {
   const { rawPath } = call.inner;
   return call.cluster.exchange(call, {
     method: call.method,
@@ -55,7 +60,7 @@ function preflightHeaders(call: Call, version: string): RawHeader[] {
 }
 
 /** Exactly code, reason and message: another 400 with other words is a refusal. */
-function isUpgradeRequired(answer: Answer): boolean {
+function isUpgradeRequired(answer: HttpAnswer): boolean {
   if (answer.status !== 400) return false;
   const status = parseObject(answer.body);
   return (

@@ -1,0 +1,222 @@
+// exec and attach for a client that speaks WebSocket channels: its channels become streams of the kubelet. Output goes to the client as
+// it comes; the status goes last, and Close 1000 after it, because clients drop a status that another close code follows.
+
+import { Buffer } from 'node:buffer';
+
+import type { Clock } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
+import { unreachable } from '../base/unreachable.ts';
+import { SpdyConnection, type SpdyStream, type SpdyStreamHandlers } from '../net/spdy-connection.ts';
+import { WebSocketConnection, type WebSocketEnd } from '../net/websocket-connection.ts';
+import { base64Message, channelByte, ChannelDecoder, channels } from '../protocol/channel.ts';
+import { commandEndText, exitCodeStatus, failureStatus, successStatus } from '../protocol/exit-status.ts';
+import type { WebSocketDataEvent } from '../protocol/websocket/frame.ts';
+import { clientEnd, type Leg, lingerTimeoutMs, pingIntervalMs, type RunningStream, socketClosed } from './leg.ts';
+import { Outcome, type Verdict } from './outcome.ts';
+import type { Session, SessionEnd } from './session.ts';
+import { maxHeldBytes, StdinGate } from './stdin-gate.ts';
+import { Valve } from './valve.ts';
+import { verdictEnd } from './verdict-end.ts';
+
+export interface ExecTranslateOptions {
+  readonly version: 1 | 4 | 5;
+  readonly isBase64: boolean;
+  readonly hasStdin: boolean;
+  readonly hasStdout: boolean;
+  readonly hasStderr: boolean;
+  readonly hasTty: boolean;
+  readonly node: string;
+}
+
+/** Channels of exec and attach; messages of others are ignored. */
+const channelCount = 5;
+
+/**
+ * A pong is put between so much output: a client that reads slowly has megabytes of it in its buffers and would otherwise come to no
+ * pong for longer than the 61 s that client-go waits.
+ */
+const outputBytesPerPong = 256 * 1024;
+
+const empty = Buffer.alloc(0);
+
+export class ExecTranslate implements RunningStream {
+  readonly done: Promise<SessionEnd>;
+  readonly #session: Session;
+  readonly #options: ExecTranslateOptions;
+  readonly #client: WebSocketConnection;
+  readonly #kubelet: SpdyConnection;
+  readonly #decoder: ChannelDecoder;
+  readonly #outcome: Outcome;
+  readonly #toClient: Valve;
+  readonly #stdinGate: StdinGate;
+  readonly #stdin: SpdyStream | undefined;
+  readonly #resize: SpdyStream | undefined;
+  #outputSincePong: number;
+  #end: SessionEnd | undefined;
+
+  constructor(
+    deps: { clock: Clock; session: Session },
+    legs: { client: Leg; kubelet: Leg },
+    options: ExecTranslateOptions,
+  ) {
+    this.#session = deps.session;
+    this.#options = options;
+    this.#outputSincePong = 0;
+    this.#end = undefined;
+    this.#decoder = new ChannelDecoder({
+      isBase64: options.isBase64,
+      hasHalfClose: options.version === 5,
+      channelCount,
+    });
+    this.#outcome = new Outcome({ node: options.node }, (verdict) => this.#finish(verdict));
+    this.done = this.#whenClosed(legs);
+    this.#kubelet = new SpdyConnection(
+      { socket: legs.kubelet.socket, clock: deps.clock },
+      { role: 'client', head: legs.kubelet.head, pingIntervalMs },
+      {
+        onStream: (stream) => stream.reset(),
+        onEnd: (end) => this.#outcome.connectionEnded(end),
+      },
+    );
+    // In the order of client-go, all at once: nothing depends on a reply before data is written, and writes wait for it themselves.
+    this.#kubelet.createStream([['streamtype', 'error']], {
+      onData: (bytes) => this.#outcome.errorData(bytes),
+      onEnd: (how) => this.#outcome.errorEnded(how),
+    });
+    this.#stdin = options.hasStdin ? this.#kubelet.createStream([['streamtype', 'stdin']], {}) : undefined;
+    if (options.hasStdout) this.#openOutput('stdout', channels.stdout);
+    // A terminal has one output; kubelets drop stderr then.
+    if (options.hasStderr && !options.hasTty) this.#openOutput('stderr', channels.stderr);
+    this.#resize = options.hasTty ? this.#kubelet.createStream([['streamtype', 'resize']], {}) : undefined;
+
+    this.#client = new WebSocketConnection(
+      { socket: legs.client.socket, clock: deps.clock },
+      { role: 'server', head: legs.client.head, pingIntervalMs, closeTimeoutMs: lingerTimeoutMs },
+      { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
+    );
+    this.#toClient = new Valve(this.#kubelet, this.#client);
+    this.#stdinGate = new StdinGate({ clock: deps.clock, client: this.#client, kubelet: this.#kubelet }, () =>
+      this.#failStdin(),
+    );
+    this.#send(this.#firstChannel(), empty);
+  }
+
+  end(message: string): void {
+    this.#end ??= { cause: 'ended', message };
+    this.#outcome.decide({ kind: 'broken', message });
+  }
+
+  #openOutput(type: string, channel: number): void {
+    this.#outcome.addOutput();
+    const handlers: SpdyStreamHandlers = {
+      onData: (bytes) => this.#output(channel, bytes),
+      onEnd: (how) => this.#outcome.outputEnded(how),
+    };
+    this.#kubelet.createStream([['streamtype', type]], handlers);
+  }
+
+  #output(channel: number, bytes: Buffer): void {
+    this.#session.bytesOut += bytes.length;
+    this.#toClient.check(this.#send(channel, bytes));
+    this.#outputSincePong += bytes.length;
+    if (this.#outputSincePong < outputBytesPerPong) return;
+    this.#outputSincePong = 0;
+    this.#client.pong();
+  }
+
+  /** Servers open with a message without payload on the lowest channel they write; some clients wait for it. */
+  #firstChannel(): number {
+    if (this.#options.hasStdout) return channels.stdout;
+    return this.#options.hasStderr ? channels.stderr : channels.error;
+  }
+
+  #send(channel: number, bytes: Buffer): boolean {
+    return this.#options.isBase64
+      ? this.#client.sendText(base64Message(channel, bytes))
+      : this.#client.sendBinary(channelByte(channel), bytes);
+  }
+
+  #receive(event: WebSocketDataEvent): void {
+    let message;
+    try {
+      message = this.#decoder.accept(event);
+    } catch (error) {
+      // client-go's server drops the connection too; the end of the client's leg then ends the kubelet's.
+      this.#client.destroy(error instanceof Error ? error : new KexerError('protocol', String(error)));
+      return;
+    }
+    if (message === undefined || this.#outcome.isDecided) return;
+    const stream = this.#inputOf(message.channel);
+    if (stream === undefined) return;
+    if (message.type === 'close') {
+      stream.end();
+      return;
+    }
+    const { length } = message.bytes;
+    this.#session.bytesIn += length;
+    this.#stdinGate.check(stream.write(message.bytes), length);
+  }
+
+  /** A client may only write stdin and resize; upstream ignores what it sends elsewhere. */
+  #inputOf(channel: number): SpdyStream | undefined {
+    if (channel === channels.stdin) return this.#stdin;
+    return channel === channels.resize ? this.#resize : undefined;
+  }
+
+  #failStdin(): void {
+    this.end(`the command has not read its stdin for so long that ${maxHeldBytes >> 20} MiB wait for it`);
+  }
+
+  #finish(verdict: Verdict): void {
+    this.#end ??= verdictEnd(verdict);
+    this.#stdinGate.stop();
+    const status = this.#statusBytes(verdict);
+    if (status.length > 0) this.#send(channels.error, status);
+    void this.#client.close(1000);
+    this.#kubelet.destroy();
+  }
+
+  #statusBytes(verdict: Verdict): Buffer {
+    switch (this.#options.version) {
+      case 5:
+        return translatedStatus(verdict);
+      case 4:
+        return verdict.kind === 'status' ? verdict.bytes : failureStatus('runtime', verdict.message);
+      case 1:
+        return Buffer.from(verdict.kind === 'status' ? commandEndText(verdict.end) : verdict.message);
+      default:
+        return unreachable(this.#options.version);
+    }
+  }
+
+  #clientEnded(end: WebSocketEnd): void {
+    // After a verdict this is the client's answer to our Close.
+    this.#end ??= clientEnd(end);
+    this.#outcome.abandon();
+    this.#stdinGate.stop();
+    this.#kubelet.destroy();
+    // The client's Close is answered by the connection; a bare FIN or an error leaves nothing to say.
+    if (end.how !== 'close') this.#client.destroy();
+  }
+
+  async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {
+    await Promise.all([socketClosed(legs.client.socket), socketClosed(legs.kubelet.socket)]);
+    return this.#end ?? { cause: 'internal', message: 'both connections were closed' };
+  }
+}
+
+/** v5 is spoken by kube-apiserver's translator, which writes a status anew from what it understood. */
+function translatedStatus(verdict: Verdict): Buffer {
+  if (verdict.kind === 'broken') return failureStatus('translator', verdict.message);
+  const { end } = verdict;
+  switch (end.kind) {
+    case 'success':
+      return successStatus('translator');
+    case 'exit':
+      return exitCodeStatus('translator', end.exitCode);
+    case 'failure':
+      return failureStatus('translator', end.message);
+    default:
+      return unreachable(end);
+  }
+}

@@ -1,0 +1,73 @@
+// What the pieces that join two legs have in common: the raw ends they get, what they give back, and the pace of keepalives.
+
+import type { Buffer } from 'node:buffer';
+import type { Duplex } from 'node:stream';
+
+import { KexerError } from '../base/errors.ts';
+import { unreachable } from '../base/unreachable.ts';
+import type { SpdyEnd } from '../net/spdy-connection.ts';
+import type { HeaderList } from '../protocol/spdy/frame.ts';
+import type { SessionEnd } from './session.ts';
+
+/** A connected socket behind a 101, with the bytes that came along. */
+export interface Leg {
+  readonly socket: Duplex;
+  readonly head: Buffer;
+}
+
+/** A session under way. */
+export interface RunningStream {
+  /** Resolves when both sockets are closed; never rejects. */
+  readonly done: Promise<SessionEnd>;
+  /** Ends it from outside: the client is told `message` as a failure. */
+  end(message: string): void;
+}
+
+/** Idle connections are pinged so often: load balancers forget them after a minute at the earliest, and a ping costs a wakeup. */
+export const pingIntervalMs = 30_000;
+
+/** How long a client may take to read what is queued for it after the end; starts anew whenever some of it was read. */
+export const lingerTimeoutMs = 600_000;
+
+/** Resolves when a socket is closed, at once if it is. */
+export function socketClosed(socket: Duplex): Promise<void> {
+  if (socket.closed) return Promise.resolve();
+  return new Promise((resolve) => {
+    socket.once('close', () => resolve());
+  });
+}
+
+/** The value of a header of a stream; names are lower case on the wire, a peer's spelling is not trusted for that. */
+export function streamHeader(headers: HeaderList, name: string): string | undefined {
+  return headers.find(([key]) => key.toLowerCase() === name)?.[1];
+}
+
+/** How a kubelet's connection ended, for people. */
+export function kubeletEndText(node: string, end: SpdyEnd): string {
+  switch (end.how) {
+    case 'goaway':
+    case 'fin':
+      return `the kubelet of node ${node} closed the connection`;
+    case 'closed':
+      return `the connection to the kubelet of node ${node} was closed`;
+    case 'error':
+      return `the connection to the kubelet of node ${node} broke (${errorText(end.error)})`;
+    default:
+      return unreachable(end);
+  }
+}
+
+/** How a client's connection ended before its session did. */
+export function clientEnd(end: { how: string; error?: Error }): SessionEnd {
+  if (end.error instanceof KexerError && (end.error.code === 'protocol' || end.error.code === 'tooLarge')) {
+    return { cause: 'protocol', message: `the client broke the protocol (${end.error.message})` };
+  }
+  const detail = end.error === undefined ? '' : ` (${errorText(end.error)})`;
+  return { cause: 'clientGone', message: `the client closed the connection${detail}` };
+}
+
+/** The system's code where there is one: shorter than the message, and without addresses. */
+function errorText(error: Error): string {
+  if (error instanceof KexerError) return error.cause instanceof Error ? errorText(error.cause) : error.message;
+  return 'code' in error && typeof error.code === 'string' ? error.code : error.message;
+}
