@@ -7,6 +7,7 @@ import type { Duplex, Readable } from 'node:stream';
 import type { Caller } from '../auth/caller.ts';
 import type { OutgoingIdentity } from '../auth/outgoing.ts';
 import type { AnswerController, AnswerSink } from '../kube/client.ts';
+import type { RequestInfo } from '../kube/request-info.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { Call } from './call.ts';
@@ -83,10 +84,11 @@ export interface Cluster {
   readonly kubelet: KubeletAccess;
 
   /**
-   * How calls of this caller leave for this cluster's apiserver. Checks a certificate caller's own `Impersonate-*`.
+   * How a call of this caller leaves for this cluster's apiserver. Checks a certificate caller's own `Impersonate-*`; `inner` is what a
+   * refusal of these names.
    * @throws StatusError 400, 403 if the identity cannot be built; 500 and KexerErrors of a review that failed.
    */
-  identify(caller: Caller, inbound: RawHeaders): Promise<OutgoingIdentity>;
+  identify(caller: Caller, inbound: RawHeaders, inner: RequestInfo): Promise<OutgoingIdentity>;
 
   /**
    * One exchange as the caller; reads the whole body (bounded). With `isRetriedOnce`, a connection that died before any byte of an

@@ -9,6 +9,7 @@ import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
 import type { AnswerController, AnswerSink, KubeClient } from '../kube/client.ts';
 import type { Informer } from '../kube/informer.ts';
+import type { RequestInfo } from '../kube/request-info.ts';
 import { dialTcp, dialTls } from '../net/dial.ts';
 import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
 import type { Readable } from 'node:stream';
@@ -53,8 +54,21 @@ export class LocalCluster implements Cluster {
     this.#versionReadAtMs = 0;
   }
 
-  identify(caller: Caller, inbound: RawHeaders): Promise<OutgoingIdentity> {
-    return this.#deps.identities.resolve(caller, inbound);
+  async identify(caller: Caller, inbound: RawHeaders, inner: RequestInfo): Promise<OutgoingIdentity> {
+    // Only a refused impersonation of a caller whom kexer impersonates itself needs to know how new the apiserver is.
+    const isChecked = caller.via !== 'token' && inbound.some(([name]) => /^impersonate-/i.test(name));
+    if (!isChecked) return this.#deps.identities.resolve(caller, inbound);
+    return this.#deps.identities.resolve(caller, inbound, { inner, isConstrained: await this.#hasConstraints() });
+  }
+
+  /** Whether the apiserver has constrained impersonation, which words its refusals differently; on by default since 1.36. */
+  async #hasConstraints(): Promise<boolean> {
+    try {
+      const { major, minor } = await this.serverVersion(AbortSignal.timeout(ownReadTimeoutMs));
+      return major > 1 || minor >= 36;
+    } catch {
+      return false; // it decides nothing but words, and the call itself will show what is wrong with the apiserver
+    }
   }
 
   async exchange(

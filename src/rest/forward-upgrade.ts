@@ -21,11 +21,11 @@ import { getHeader, listItems, type RawHeader, type RawHeaders } from '../protoc
 const answerTimeoutMs = 60_000;
 
 /**
- * Owns the socket from the call on. Resolves when both directions have ended.
+ * Owns the socket from the call on. Resolves when both directions have ended; with undefined if the protocol was never switched.
  * @throws StatusError, KexerError only while nothing was written to the socket; the caller answers then.
  */
 export async function forwardUpgrade(
-  deps: { clock: Clock },
+  deps: { clock: Clock; onSwitched: (protocol: string) => void },
   call: Call,
   request: IncomingMessage,
   socket: Duplex,
@@ -57,6 +57,7 @@ export async function forwardUpgrade(
     throw new KexerError('badGateway', 'Cannot upgrade: the apiserver switched to a protocol nobody asked for');
   }
   socket.write(encodeResponseHead({ status: 101, headers: switchingHeaders(answer.head.headers, agreed) }));
+  deps.onSwitched(agreed);
   return splice(socket, route.socket, { headToA: answer.rest, headToB: head });
 }
 

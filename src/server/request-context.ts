@@ -44,12 +44,15 @@ export class RequestContext {
   readonly exchange: Exchange;
   #path: RequestPath | undefined;
   #caller: Caller | undefined;
+  /** What made the request fail, for the log. */
+  failure: unknown;
 
   constructor(arrival: Arrival, exchange: Exchange) {
     this.arrival = arrival;
     this.exchange = exchange;
     this.#path = undefined;
     this.#caller = undefined;
+    this.failure = undefined;
   }
 
   get path(): RequestPath {

@@ -1,19 +1,21 @@
 // Where an authorised request goes: kexer's own paths, the streams of pods, or the cluster's apiserver. The end of the pipeline.
 
 import type { Clock } from '../base/clock.ts';
+import { describeError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import type { ClusterDirectory } from '../clusters/directory.ts';
 import { clustersResource } from '../clusters/directory.ts';
 import { forwardUpgrade } from '../rest/forward-upgrade.ts';
 import { forward } from '../rest/forward.ts';
 import type { StreamHandler } from '../streams/handler.ts';
+import type { Session, SessionSubject } from '../streams/session.ts';
 
 import { pageNotFound, sendAnswer, type Answer } from './answer.ts';
 import type { ClustersResource } from './clusters-resource.ts';
 import { discoveryAnswer } from './discovery.ts';
 import type { Health } from './health.ts';
 import type { Route } from './pipeline.ts';
-import type { RequestContext } from './request-context.ts';
+import type { Exchange, RequestContext } from './request-context.ts';
 import type { RequestPath } from './request-path.ts';
 import type { VersionInfo } from './version-info.ts';
 
@@ -38,13 +40,57 @@ export function createRoute(deps: RouterDeps): Route {
       if (deps.streams.handles(call)) {
         await deps.streams.handleUpgrade(call, exchange.request, exchange.socket, exchange.head);
       } else {
-        await forwardUpgrade(deps, call, exchange.request, exchange.socket, exchange.head);
+        await relayUpgrade(deps, call, exchange);
       }
     } else if (deps.streams.handles(call)) {
       await deps.streams.handleRequest(call, exchange.request, exchange.response);
     } else {
       await forward(call, exchange.request, exchange.response);
     }
+  };
+}
+
+/** An upgrade whose protocol is not kexer's: listed as a session like every stream, once both sides have switched. */
+async function relayUpgrade(deps: RouterDeps, call: Call, exchange: Exchange & { kind: 'upgrade' }): Promise<void> {
+  const { sessions } = deps.streams;
+  let session: Session | undefined;
+  const end = await forwardUpgrade(
+    {
+      clock: deps.clock,
+      onSwitched: (protocol) => {
+        session = sessions.open(upgradeSubject(call, protocol), () => exchange.socket.destroy());
+      },
+    },
+    call,
+    exchange.request,
+    exchange.socket,
+    exchange.head,
+  );
+  if (session === undefined || end === undefined) return;
+  session.bytesIn = end.bytesToB;
+  session.bytesOut = end.bytesToA;
+  const message = end.error === undefined ? 'both sides ended it' : describeError(end.error);
+  sessions.finish(session, { cause: end.failedSide === 'a' ? 'clientGone' : 'normal', message });
+}
+
+function upgradeSubject(call: Call, protocol: string): SessionSubject {
+  const { info } = call.inner;
+  return {
+    kind: 'upgrade',
+    user: call.identity.effectiveUser,
+    originalUser: call.caller.user,
+    clusterNamespace: call.clusterNamespace,
+    cluster: call.cluster.name,
+    namespace: info.namespace,
+    pod: info.resource === 'pods' ? info.name : '',
+    podUid: '',
+    container: '',
+    node: '',
+    command: [],
+    clientProtocol: protocol,
+    kubeletProtocol: '',
+    remoteAddress: call.remoteAddress,
+    auditId: call.auditId,
   };
 }
 
@@ -55,7 +101,7 @@ async function callOf(
   { arrival, caller }: RequestContext,
 ): Promise<Call> {
   const cluster = deps.directory.find(path.namespace, path.cluster);
-  const identity = await cluster.identify(caller, arrival.headers);
+  const identity = await cluster.identify(caller, arrival.headers, path.inner.info);
   const { id, method, headers, httpVersion, isUpgrade, remoteAddress, auditId, signal, receivedAtMs } = arrival;
   return {
     id,

@@ -1,0 +1,154 @@
+// kexer as a server: the listener, the pipeline, and the life of both. Turns what arrives into a RequestContext, logs how it ended, and stops
+// in order: not ready first, then no new connections, then what runs is given time, then it is cut.
+
+import { randomBytes, randomUUID } from 'node:crypto';
+
+import type { Clock } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
+import type { KeyPairPem } from '../certs/generate.ts';
+import type { Logger } from '../observe/logger.ts';
+import * as lines from '../observe/log-lines.ts';
+import { fromRawHeaders, getHeader } from '../protocol/raw-headers.ts';
+import type { SessionRegistry } from '../streams/registry.ts';
+
+import type { Health } from './health.ts';
+import { Listener, type Connection } from './listener.ts';
+import { Pipeline, type Filter, type Route } from './pipeline.ts';
+import { RequestContext, type Arrival, type Exchange } from './request-context.ts';
+
+/** How long requests and streams may go on after the order to stop. */
+const stopGraceMs = 5_000;
+/** How long a Failure status may take to reach the clients of streams that are ended then. */
+const endGraceMs = 2_000;
+
+export interface ServerDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly filters: readonly Filter[];
+  readonly route: Route;
+  readonly health: Health;
+  readonly sessions: SessionRegistry;
+}
+
+export class Server {
+  readonly #deps: ServerDeps;
+  readonly #listener: Listener;
+  readonly #pipeline: Pipeline;
+
+  constructor(deps: ServerDeps, options: { pair: KeyPairPem }) {
+    this.#deps = deps;
+    this.#pipeline = new Pipeline(
+      {
+        clock: deps.clock,
+        observer: {
+          requestFailed: (context, status, error) => this.#onFailure(context, status, error),
+          defect: (err) => lines.defect(deps.log, { where: 'pipeline', err }),
+        },
+      },
+      { filters: deps.filters, route: deps.route },
+    );
+    this.#listener = new Listener(options, {
+      onExchange: (exchange, connection) => this.#onExchange(exchange, connection),
+      onConnectionError: (err, remoteAddress) => lines.connectionFailed(deps.log, { remoteAddress, err }),
+    });
+  }
+
+  /** @throws KexerError config if the address cannot be listened on. */
+  listen(options: { host: string; port: number }): Promise<number> {
+    return this.#listener.listen(options);
+  }
+
+  replacePair(pair: KeyPairPem): void {
+    this.#listener.replacePair(pair);
+  }
+
+  /** Resolves when nothing is left; takes as long as requests run, but not longer than the grace periods. */
+  async stop(): Promise<void> {
+    const { clock, health, sessions } = this.#deps;
+    health.startStopping();
+    const drained = this.#listener.drain();
+    if (await isDoneWithin(clock, drained, stopGraceMs)) return;
+    await isDoneWithin(clock, sessions.endAll('kexer is shutting down'), endGraceMs);
+    this.#listener.destroy();
+    await drained;
+  }
+
+  #onExchange(exchange: Exchange, connection: Connection): void {
+    const controller = new AbortController();
+    const context = new RequestContext(this.#arrivalOf(exchange, connection, controller.signal), exchange);
+    const end = exchange.kind === 'request' ? exchange.response : exchange.socket;
+    end.once('close', () => {
+      // The status is judged before the abort: an answer that was complete is no client that left.
+      if (exchange.kind === 'request') this.#logEnd(context, statusOfResponse(exchange.response));
+      controller.abort(new KexerError('clientGone', 'the client has left'));
+    });
+    this.#pipeline.handle(context).catch((err: unknown) => lines.defect(this.#deps.log, { where: 'server', err }));
+  }
+
+  #arrivalOf(exchange: Exchange, connection: Connection, signal: AbortSignal): Arrival {
+    const { request } = exchange;
+    const headers = fromRawHeaders(request.rawHeaders);
+    return {
+      id: randomBytes(4).toString('hex'),
+      method: request.method ?? 'GET',
+      rawTarget: request.url ?? '',
+      headers,
+      httpVersion: request.httpVersionMajor === 2 ? '2.0' : '1.1',
+      isUpgrade: exchange.kind === 'upgrade',
+      remoteAddress: connection.remoteAddress,
+      peer: connection.peer,
+      auditId: auditIdOf(getHeader(headers, 'Audit-ID')),
+      signal,
+      receivedAtMs: this.#deps.clock.monotonic(),
+    };
+  }
+
+  #onFailure(context: RequestContext, status: number, error: unknown): void {
+    context.failure = error;
+    // The end of an upgrade that succeeded is the session's to log; a refused one has no other line.
+    if (context.exchange.kind === 'upgrade') this.#logEnd(context, status);
+  }
+
+  #logEnd(context: RequestContext, status: number): void {
+    const { arrival, failure } = context;
+    lines.requestEnded(this.#deps.log, {
+      id: arrival.id,
+      method: arrival.method,
+      path: pathForLog(arrival.rawTarget),
+      status,
+      durationMs: Math.round(this.#deps.clock.monotonic() - arrival.receivedAtMs),
+      user: context.callerIfKnown?.user.name,
+      remoteAddress: arrival.remoteAddress,
+      auditId: arrival.auditId,
+      ...(failure === undefined ? {} : { err: failure }),
+    });
+  }
+}
+
+/** 499 if the client left before the end of the answer, as nginx and Caddy write it. */
+function statusOfResponse(response: (Exchange & { kind: 'request' })['response']): number {
+  return response.writableFinished || response.writableEnded ? response.statusCode : 499;
+}
+
+/** The client's, as kube-apiserver takes it, if it can stand in a header and a log line; else a new one. */
+function auditIdOf(given: string | undefined): string {
+  return given !== undefined && /^[\x21-\x7e]{1,64}$/.test(given) ? given : randomUUID();
+}
+
+/** Without the query, which may hold a command; bounded. */
+function pathForLog(rawTarget: string): string {
+  return (rawTarget.split('?', 1)[0] ?? '').slice(0, 512);
+}
+
+async function isDoneWithin(clock: Clock, work: Promise<unknown>, limitMs: number): Promise<boolean> {
+  let giveUp: (isDone: boolean) => void = () => {};
+  const limit = new Promise<boolean>((resolve) => {
+    giveUp = resolve;
+  });
+  const timer = clock.after(limitMs, () => giveUp(false));
+  try {
+    return await Promise.race([work.then(() => true), limit]);
+  } finally {
+    timer.cancel();
+  }
+}
