@@ -58,7 +58,8 @@ export class KubeClient {
   readonly endpoint: Endpoint;
   readonly #clock: Clock;
   readonly #credential: Credential;
-  readonly #userAgent: string;
+  /** `User-Agent` of calls that are kexer's own. */
+  readonly userAgent: string;
   readonly #connectTimeoutMs: number;
   #transport: { readonly version: string; readonly transport: Transport } | undefined;
   #isClosed: boolean;
@@ -76,7 +77,7 @@ export class KubeClient {
     this.endpoint = options.endpoint;
     this.#clock = deps.clock;
     this.#credential = options.credential;
-    this.#userAgent = options.userAgent;
+    this.userAgent = options.userAgent;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
     this.#transport = undefined;
     this.#isClosed = false;
@@ -97,7 +98,7 @@ export class KubeClient {
     const method = call.method ?? 'GET';
     const headers: RawHeader[] = [
       ['Accept', 'application/json'],
-      ['User-Agent', this.#userAgent],
+      ['User-Agent', this.userAgent],
     ];
     if (call.body !== undefined) headers.push(['Content-Type', call.contentType ?? 'application/json']);
     const answer = await this.exchange({
@@ -270,20 +271,20 @@ export class KubeClient {
   }
 
   async #certificate(): Promise<{ cert: string; key: string; version: string } | undefined> {
-    if (this.#credential.kind !== 'certificate' && this.#credential.kind !== 'plugin') return undefined;
+    if (this.#credential.kind !== 'certificate' && this.#credential.kind !== 'both') return undefined;
     const pair = await this.#credential.certificate.read();
     return pair.cert === '' ? undefined : pair;
   }
 
   async #headers(): Promise<RawHeaders> {
-    if (this.#credential.kind !== 'token' && this.#credential.kind !== 'plugin') return [];
+    if (this.#credential.kind !== 'token' && this.#credential.kind !== 'both') return [];
     const token = await this.#credential.token.read();
     return token === '' ? [] : [['Authorization', `Bearer ${token}`]];
   }
 
   /** To be told that this client's own credential was refused. */
   invalidateCredential(): void {
-    if (this.#credential.kind === 'token' || this.#credential.kind === 'plugin') this.#credential.token.invalidate();
+    if (this.#credential.kind === 'token' || this.#credential.kind === 'both') this.#credential.token.invalidate();
   }
 }
 

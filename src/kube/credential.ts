@@ -11,7 +11,15 @@ export interface TokenSource {
 
 /** A client certificate that may change. Two reads that give the same `version` gave the same pair. */
 export interface CertificateSource {
-  read(): Promise<{ readonly cert: string; readonly key: string; readonly version: string }>;
+  /** @throws KexerError config if it cannot be read and no earlier one is known. */
+  read(): Promise<VersionedPair>;
+}
+
+/** PEM; '' for both if there is no certificate. */
+export interface VersionedPair {
+  readonly cert: string;
+  readonly key: string;
+  readonly version: string;
 }
 
 export type Credential =
@@ -19,8 +27,8 @@ export type Credential =
   | { readonly kind: 'none' }
   | { readonly kind: 'token'; readonly token: TokenSource }
   | { readonly kind: 'certificate'; readonly certificate: CertificateSource }
-  /** An exec plugin may give either, and say so only when it is run. */
-  | { readonly kind: 'plugin'; readonly token: TokenSource; readonly certificate: CertificateSource };
+  /** A kubeconfig may name both; an exec plugin may give either, and says so only when it is run: what it did not give is ''. */
+  | { readonly kind: 'both'; readonly token: TokenSource; readonly certificate: CertificateSource };
 
 /** Where an apiserver is and how its certificate is verified. */
 export interface Endpoint {

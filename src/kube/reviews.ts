@@ -4,6 +4,7 @@
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { KubeClient } from './client.ts';
+import { isRecord } from './objects.ts';
 import { StatusError } from './status.ts';
 import { diedBeforeAnswer } from './transport.ts';
 import { makeUser, type UserInfo, userToReviewSpec } from './user.ts';
@@ -176,10 +177,6 @@ function textsAt(record: Record<string, unknown>, key: string): string[] {
     throw unreadable('review', `${key} is no list of strings`);
   }
   return value;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function unreadable(kind: string, reason: string): KexerError {

@@ -1,5 +1,6 @@
 // Reads a Status that came over the wire: the parse border for answers of an apiserver. What is not a Status is undefined, never half of one.
 
+import { isRecord } from './objects.ts';
 import { failure, type Status, type StatusCause, type StatusDetails } from './status.ts';
 
 /** The Failure in a JSON text, or undefined. Fields of a wrong type are left out. */
@@ -52,8 +53,4 @@ function texts<K extends string>(from: Record<string, unknown>, keys: readonly K
 
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : '';
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
