@@ -27,7 +27,10 @@ export function requestEnded(log: Logger, end: RequestEnd): void {
   else log.debug(line, 'request served');
 }
 
-export function serving(log: Logger, fields: { url: string; version: string; startMs: number }): void {
+export function serving(
+  log: Logger,
+  fields: { address: string; port: number; version: string; startMs: number },
+): void {
   log.info(fields, 'serving');
 }
 
@@ -54,6 +57,74 @@ export function selfSignedPairUsed(log: Logger, fields: { dir: string }): void {
 /** What an informer could not do; it goes on trying. */
 export function informerFailed(log: Logger, fields: { informer: string; err: unknown }): void {
   log.warn(fields, 'informer failed; trying again');
+}
+
+/** A part of the ConfigMap with the authorities that cannot be used: callers it would admit are refused. */
+export function trustProblem(log: Logger, fields: { problem: string }): void {
+  log.error(fields, 'cannot use a part of extension-apiserver-authentication');
+}
+
+export function kubeletCertificateNotReloaded(log: Logger, err: unknown): void {
+  log.error({ err }, 'cannot reload the kubelet client certificate; the old one stays in use');
+}
+
+/** What a session is, as far as a line tells it: no command and no token. */
+interface LoggedSession {
+  readonly id: string;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly durationMs: number;
+  readonly subject: {
+    readonly kind: string;
+    readonly user: { readonly name: string };
+    readonly cluster: string;
+    readonly namespace: string;
+    readonly pod: string;
+    readonly container: string;
+    readonly node: string;
+    readonly clientProtocol: string;
+    readonly remoteAddress: string;
+    readonly auditId: string;
+  };
+}
+
+interface LoggedEnd {
+  readonly cause: string;
+  readonly message: string;
+  readonly exitCode?: number;
+}
+
+/** The lines of every session's start and end. */
+export function sessionLines(log: Logger): {
+  sessionStarted(session: LoggedSession): void;
+  sessionEnded(session: LoggedSession, end: LoggedEnd): void;
+} {
+  return {
+    sessionStarted: (session) => log.info(sessionFields(session), 'session started'),
+    sessionEnded: (session, end) => {
+      const { bytesIn, bytesOut, durationMs } = session;
+      const fields = { ...sessionFields(session), ...end, bytesIn, bytesOut, durationMs: Math.round(durationMs) };
+      if (end.cause === 'internal') log.error(fields, 'session ended');
+      else log.info(fields, 'session ended');
+    },
+  };
+}
+
+function sessionFields({ id, subject }: LoggedSession): Record<string, string> {
+  const { kind, user, cluster, namespace, pod, container, node, clientProtocol, remoteAddress, auditId } = subject;
+  return {
+    session: id,
+    kind,
+    user: user.name,
+    cluster,
+    namespace,
+    pod,
+    container,
+    node,
+    clientProtocol,
+    remoteAddress,
+    auditId,
+  };
 }
 
 export function connectionFailed(log: Logger, fields: { remoteAddress: string | undefined; err: unknown }): void {

@@ -1,0 +1,246 @@
+// The object graph of `kexer serve`, and the only place that builds it. Everything that must be closed is registered in a scope on the line
+// after it was opened; everything an operator may have got wrong (a file, an address) fails here, before the first request.
+
+import { hostname, networkInterfaces } from 'node:os';
+
+import { Authenticator } from '../auth/authenticate.ts';
+import { Authorizer } from '../auth/authorize.ts';
+import { OutgoingIdentities } from '../auth/outgoing.ts';
+import { TokenAuthenticator } from '../auth/token-authenticator.ts';
+import { TrustWatch } from '../auth/trust.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Scope } from '../base/scope.ts';
+import type { KeyPairPem } from '../certs/generate.ts';
+import { selfSignedPair, watchPair } from '../certs/serving.ts';
+import type { KubeletAccess, NodeObject } from '../clusters/cluster.ts';
+import { ClusterDirectory } from '../clusters/directory.ts';
+import { createKubeletAccess, RotatedFile } from '../clusters/kubelet-access.ts';
+import { LocalCluster } from '../clusters/local-cluster.ts';
+import type { Config } from '../config/schema.ts';
+import { KubeClient } from '../kube/client.ts';
+import { fileCertificate, fileToken } from '../kube/credential-files.ts';
+import type { ClusterAccess, Credential } from '../kube/credential.ts';
+import { loadInCluster } from '../kube/in-cluster.ts';
+import { Informer, type KubeObject } from '../kube/informer.ts';
+import { loadKubeconfig } from '../kube/kubeconfig.ts';
+import { Reviews } from '../kube/reviews.ts';
+import * as lines from '../observe/log-lines.ts';
+import type { Logger } from '../observe/logger.ts';
+import { ClustersResource } from '../server/clusters-resource.ts';
+import { createFilters } from '../server/filters.ts';
+import { Health } from '../server/health.ts';
+import { createRoute } from '../server/router.ts';
+import { Server } from '../server/server.ts';
+import { VersionInfo } from '../server/version-info.ts';
+import { StreamHandler } from '../streams/handler.ts';
+import { SessionRegistry } from '../streams/registry.ts';
+
+export interface ComposeDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Owns whatever is opened. Closing it stops the server in order. */
+  readonly scope: Scope;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+}
+
+/** A kexer that serves. */
+export interface RunningKexer {
+  readonly port: number;
+}
+
+/** TokenReviews under way at once; a stranger's tokens can cause no more. */
+const maxTokenReviews = 100;
+
+/** @throws KexerError config with one sentence that names the setting, what was seen and what is wanted. */
+export async function composeServer(deps: ComposeDeps, config: Config): Promise<RunningKexer> {
+  const { clock, log, scope, environment, version } = deps;
+  const userAgent = `kexer/${version}`;
+  const access =
+    config.kubeconfig === undefined
+      ? await loadInCluster({ clock }, { environment })
+      : await loadKubeconfig({ clock }, { file: config.kubeconfig });
+  const clientOf = (credential: Credential): KubeClient => {
+    const client = new KubeClient({ clock }, { endpoint: access.endpoint, credential, userAgent });
+    scope.add(() => client.close());
+    return client;
+  };
+  const own = clientOf(access.credential);
+  const bare = clientOf({ kind: 'none' });
+  const impersonatorCredential = await loadImpersonator(clock, config);
+  const impersonator = impersonatorCredential === undefined ? undefined : clientOf(impersonatorCredential);
+  const kubelet = await composeKubeletAccess(deps, config, access);
+  const serving = await loadServingPair(deps, config);
+
+  const reviews = new Reviews({ client: own, clock });
+  const trust = new TrustWatch({
+    client: own,
+    clock,
+    onError: (err) => lines.informerFailed(log, { informer: 'extension-apiserver-authentication', err }),
+    onProblem: (problem) => lines.trustProblem(log, { problem }),
+  });
+  const tokens = new TokenAuthenticator({ reviews, clock }, { maxInFlight: maxTokenReviews });
+  const authenticator = new Authenticator({ trust, tokens, clock });
+  const authorizer = new Authorizer({ reviews, clock });
+  const identities = new OutgoingIdentities({ authorizer }, config.identity);
+  const nodes = new Informer<NodeObject>(
+    { client: own, clock },
+    {
+      path: '/api/v1/nodes',
+      project: projectNode,
+      onError: (err) => lines.informerFailed(log, { informer: 'nodes', err }),
+    },
+  );
+  const local = new LocalCluster({
+    clock,
+    own,
+    bare,
+    impersonator,
+    identities,
+    nodes,
+    kubelet,
+    remoteHeaderNames: () => remoteHeaderNames(trust),
+  });
+  const directory = new ClusterDirectory({ local });
+  const sessions = new SessionRegistry({ clock, observer: lines.sessionLines(log) });
+  const streams = new StreamHandler(
+    { clock, sessions, authorizer, onDefect: (err) => lines.defect(log, { where: 'streams', err }) },
+    { version },
+  );
+  const isReady = (): boolean => authenticator.hasSynced && nodes.hasSynced;
+  const health = new Health([
+    { name: 'authentication-config', isHealthy: () => authenticator.hasSynced },
+    { name: 'node-informer', isHealthy: () => nodes.hasSynced },
+  ]);
+  const clusters = new ClustersResource({ clock, directory, isReady });
+  const route = createRoute({ clock, directory, streams, clusters, health, version: new VersionInfo(version) });
+  const filters = createFilters({ authenticator, authorizer });
+  const server = new Server({ clock, log, filters, route, health, sessions }, { pair: serving.current });
+  serving.onChange((pair) => {
+    server.replacePair(pair);
+    lines.certificateReloaded(log);
+  });
+
+  const port = await server.listen({ host: config.server.bindAddress, port: config.server.securePort });
+  scope.add(() => server.stop());
+  // Informers start last: until they have synced, /readyz says so and everybody without a token is refused.
+  trust.start();
+  nodes.start();
+  // Registered after the server, so they end before it: nothing looks at them once it stops.
+  scope.add(() => trust.stop());
+  scope.add(() => nodes.stop());
+  return { port };
+}
+
+async function loadImpersonator(clock: Clock, config: Config): Promise<Credential | undefined> {
+  const { tokenFile, clientCertificate, clientKey } = config.identity.impersonator;
+  if (!config.identity.impersonation) return undefined;
+  if (tokenFile !== undefined) return { kind: 'token', token: await fileToken({ clock }, { file: tokenFile }) };
+  if (clientCertificate === undefined || clientKey === undefined) return undefined;
+  const files = { certFile: clientCertificate, keyFile: clientKey };
+  return { kind: 'certificate', certificate: await fileCertificate({ clock }, files) };
+}
+
+async function composeKubeletAccess(deps: ComposeDeps, config: Config, access: ClusterAccess): Promise<KubeletAccess> {
+  const { clock, log, scope } = deps;
+  const { certificateAuthority, clientCertificate, clientKey, tokenFile, insecureTls } = config.kubelet;
+  const { ca } = access.endpoint;
+  const hasPair = clientCertificate !== undefined && clientKey !== undefined;
+  const pair = hasPair
+    ? await watchPair(
+        { clock, onError: (err) => lines.kubeletCertificateNotReloaded(log, err) },
+        { certFile: clientCertificate, keyFile: clientKey },
+      )
+    : undefined;
+  if (pair !== undefined) scope.add(() => pair.close());
+  return createKubeletAccess({
+    ca:
+      certificateAuthority === undefined
+        ? ca === undefined
+          ? undefined
+          : { text: ca }
+        : new RotatedFile({ clock }, { file: certificateAuthority, setting: '--kubelet-certificate-authority' }),
+    caSource:
+      certificateAuthority === undefined
+        ? `the CA of ${config.kubeconfig === undefined ? 'the service account' : `the kubeconfig ${config.kubeconfig}`}`
+        : `--kubelet-certificate-authority ${certificateAuthority}`,
+    isVerified: !insecureTls,
+    preferredAddressTypes: config.kubelet.preferredAddressTypes,
+    certificate: pair,
+    token:
+      tokenFile === undefined
+        ? undefined
+        : new RotatedFile({ clock }, { file: tokenFile, setting: '--kubelet-token-file' }),
+    accountName: clientCertificate ?? tokenFile ?? 'none',
+  });
+}
+
+/** A pair and who tells when it changes. */
+interface ServingPair {
+  readonly current: KeyPairPem;
+  onChange(listener: (pair: KeyPairPem) => void): unknown;
+}
+
+async function loadServingPair({ clock, log, scope }: ComposeDeps, config: Config): Promise<ServingPair> {
+  const { tlsCertFile, tlsPrivateKeyFile, certDir } = config.server;
+  if (tlsCertFile !== undefined && tlsPrivateKeyFile !== undefined) {
+    const pair = await watchPair(
+      { clock, onError: (err) => lines.certificateNotReloaded(log, err) },
+      { certFile: tlsCertFile, keyFile: tlsPrivateKeyFile },
+    );
+    scope.add(() => pair.close());
+    return pair;
+  }
+  const current = await selfSignedPair({ dir: certDir, names: ownNames() });
+  lines.selfSignedPairUsed(log, { dir: certDir });
+  return { current, onChange: () => {} };
+}
+
+/** What a client may call this machine. */
+function ownNames(): string[] {
+  const addresses = Object.values(networkInterfaces()).flatMap((list) =>
+    // A link-local address has a zone, which no certificate can name.
+    (list ?? []).filter((entry) => !entry.address.startsWith('fe80:')).map((entry) => entry.address),
+  );
+  return [...new Set(['localhost', hostname(), ...addresses])];
+}
+
+/** Only what kexer reads: a thousand nodes' image lists would be a hundred megabytes. */
+function projectNode(object: KubeObject): NodeObject {
+  const { metadata } = object;
+  const status = objectAt(object, 'status');
+  const addresses = (Array.isArray(status['addresses']) ? status['addresses'] : []).flatMap((entry: unknown) => {
+    const { type, address } = asRecord(entry);
+    return typeof type === 'string' && typeof address === 'string' ? [{ type, address }] : [];
+  });
+  const port = objectAt(objectAt(status, 'daemonEndpoints'), 'kubeletEndpoint')['Port'];
+  const { kubeletVersion } = objectAt(status, 'nodeInfo');
+  const labels = Object.entries(asRecord(asRecord(metadata)['labels'])).filter(
+    (entry): entry is [string, string] => typeof entry[1] === 'string',
+  );
+  return {
+    metadata: { name: metadata.name, labels: Object.fromEntries(labels) },
+    status: {
+      addresses,
+      daemonEndpoints: { kubeletEndpoint: typeof port === 'number' ? { Port: port } : {} },
+      nodeInfo: typeof kubeletVersion === 'string' ? { kubeletVersion } : {},
+    },
+  };
+}
+
+function objectAt(value: Readonly<Record<string, unknown>>, key: string): Record<string, unknown> {
+  return asRecord(value[key]);
+}
+
+function asRecord(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
+
+function remoteHeaderNames(trust: TrustWatch): { names: string[]; prefixes: string[] } {
+  const { requestHeader } = trust.current;
+  if (requestHeader === undefined) return { names: [], prefixes: [] };
+  return {
+    names: [...requestHeader.usernameHeaders, ...requestHeader.uidHeaders, ...requestHeader.groupHeaders],
+    prefixes: [...requestHeader.extraPrefixes],
+  };
+}

@@ -1,0 +1,33 @@
+// `kexer help`: every command and every flag, from the one table of settings.
+
+import { environmentName, settings } from '../config/settings.ts';
+
+import type { CommandIo } from './command.ts';
+
+export const usage = `kexer takes long-running streams (exec, attach, port-forward, cp, logs) off the Kubernetes control plane.
+
+Usage:
+  kexer serve [flags]                                       serve a cluster
+  kexer sandbox [--dir DIR] [--secure-port N] [-- COMMAND]  a small cluster with kexer in front of it
+  kexer version                                             print the version
+  kexer help                                                print this`;
+
+export async function runHelp(_argv: readonly string[], io: CommandIo): Promise<number> {
+  const width = Math.max(...settings.map((setting) => setting.flag.length));
+  const flags = settings.map((setting) => `  --${setting.flag.padEnd(width)}  ${setting.help}`);
+  const [first] = settings;
+  io.print(
+    [
+      usage,
+      '',
+      'Flags of serve:',
+      `  --${'config'.padEnd(width)}  YAML file with the same settings`,
+      ...flags,
+      '',
+      'Each flag is also an environment variable' +
+        (first === undefined ? '.' : ` (--${first.flag}: ${environmentName(first)}).`) +
+        ' Flags count over variables, variables over the file.',
+    ].join('\n'),
+  );
+  return 0;
+}
