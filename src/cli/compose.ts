@@ -11,19 +11,20 @@ import { TrustWatch } from '../auth/trust.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Scope } from '../base/scope.ts';
 import type { KeyPairPem } from '../certs/generate.ts';
-import { selfSignedPair, watchPair } from '../certs/serving.ts';
+import { selfSignedPair } from '../certs/self-signed.ts';
+import { watchPair } from '../certs/serving.ts';
 import type { KubeletAccess, NodeObject } from '../clusters/cluster.ts';
 import { ClusterDirectory } from '../clusters/directory.ts';
 import { createKubeletAccess, RotatedFile } from '../clusters/kubelet-access.ts';
 import { LocalCluster } from '../clusters/local-cluster.ts';
 import type { Config } from '../config/schema.ts';
 import { KubeClient } from '../kube/client.ts';
-import { fileCertificate, fileToken } from '../kube/credential-files.ts';
 import type { ClusterAccess, Credential } from '../kube/credential.ts';
 import { loadInCluster } from '../kube/in-cluster.ts';
 import { Informer, type KubeObject } from '../kube/informer.ts';
 import { loadKubeconfig } from '../kube/kubeconfig.ts';
 import { Reviews } from '../kube/reviews.ts';
+import { fileCertificate, fileToken } from '../kube/sources.ts';
 import * as lines from '../observe/log-lines.ts';
 import type { Logger } from '../observe/logger.ts';
 import { ClustersResource } from '../server/clusters-resource.ts';
@@ -59,7 +60,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const access =
     config.kubeconfig === undefined
       ? await loadInCluster({ clock }, { environment })
-      : await loadKubeconfig({ clock }, { file: config.kubeconfig });
+      : await loadKubeconfig({ clock }, { file: config.kubeconfig, environment });
   const clientOf = (credential: Credential): KubeClient => {
     const client = new KubeClient({ clock }, { endpoint: access.endpoint, credential, userAgent });
     scope.add(() => client.close());
@@ -135,10 +136,16 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
 async function loadImpersonator(clock: Clock, config: Config): Promise<Credential | undefined> {
   const { tokenFile, clientCertificate, clientKey } = config.identity.impersonator;
   if (!config.identity.impersonation) return undefined;
-  if (tokenFile !== undefined) return { kind: 'token', token: await fileToken({ clock }, { file: tokenFile }) };
+  if (tokenFile !== undefined) {
+    const token = fileToken({ clock }, tokenFile);
+    // Read once now, so that a file that is missing stops the start and not the first call.
+    await token.read();
+    return { kind: 'token', token };
+  }
   if (clientCertificate === undefined || clientKey === undefined) return undefined;
-  const files = { certFile: clientCertificate, keyFile: clientKey };
-  return { kind: 'certificate', certificate: await fileCertificate({ clock }, files) };
+  const certificate = fileCertificate({ clock }, { certFile: clientCertificate, keyFile: clientKey });
+  await certificate.read();
+  return { kind: 'certificate', certificate };
 }
 
 async function composeKubeletAccess(deps: ComposeDeps, config: Config, access: ClusterAccess): Promise<KubeletAccess> {
@@ -191,7 +198,7 @@ async function loadServingPair({ clock, log, scope }: ComposeDeps, config: Confi
     scope.add(() => pair.close());
     return pair;
   }
-  const current = await selfSignedPair({ dir: certDir, names: ownNames() });
+  const current = await selfSignedPair({ clock }, { dir: certDir, names: ownNames() });
   lines.selfSignedPairUsed(log, { dir: certDir });
   return { current, onChange: () => {} };
 }
