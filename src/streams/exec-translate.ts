@@ -8,7 +8,7 @@ import { KexerError } from '../base/errors.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { SpdyConnection, type SpdyStream, type SpdyStreamHandlers } from '../net/spdy-connection.ts';
 import { WebSocketConnection, type WebSocketEnd } from '../net/websocket-connection.ts';
-import { base64Message, channelByte, ChannelDecoder, channels } from '../protocol/channel.ts';
+import { base64Message, channelByte, ChannelDecoder, channels, initialChannel } from '../protocol/channel.ts';
 import { commandEndText, exitCodeStatus, failureStatus, successStatus } from '../protocol/exit-status.ts';
 import type { WebSocketDataEvent } from '../protocol/websocket/frame.ts';
 import { clientEnd, type Leg, lingerTimeoutMs, pingIntervalMs, type RunningStream, socketClosed } from './leg.ts';
@@ -38,6 +38,9 @@ const channelCount = 5;
 const outputBytesPerPong = 256 * 1024;
 
 const empty = Buffer.alloc(0);
+
+/** By channel; made once, since every chunk of output needs one. */
+const channelBytes = [0, 1, 2, 3, 4].map(channelByte);
 
 export class ExecTranslate implements RunningStream {
   readonly done: Promise<SessionEnd>;
@@ -98,7 +101,8 @@ export class ExecTranslate implements RunningStream {
     this.#stdinGate = new StdinGate({ clock: deps.clock, client: this.#client, kubelet: this.#kubelet }, () =>
       this.#failStdin(),
     );
-    this.#send(this.#firstChannel(), empty);
+    // Servers open with a message without payload; some clients wait for it.
+    this.#send(initialChannel(options), empty);
   }
 
   end(message: string): void {
@@ -124,16 +128,10 @@ export class ExecTranslate implements RunningStream {
     this.#client.pong();
   }
 
-  /** Servers open with a message without payload on the lowest channel they write; some clients wait for it. */
-  #firstChannel(): number {
-    if (this.#options.hasStdout) return channels.stdout;
-    return this.#options.hasStderr ? channels.stderr : channels.error;
-  }
-
   #send(channel: number, bytes: Buffer): boolean {
     return this.#options.isBase64
       ? this.#client.sendText(base64Message(channel, bytes))
-      : this.#client.sendBinary(channelByte(channel), bytes);
+      : this.#client.sendBinary(channelBytes[channel] ?? channelByte(channel), bytes);
   }
 
   #receive(event: WebSocketDataEvent): void {
@@ -141,8 +139,10 @@ export class ExecTranslate implements RunningStream {
     try {
       message = this.#decoder.accept(event);
     } catch (error) {
-      // client-go's server drops the connection too; the end of the client's leg then ends the kubelet's.
-      this.#client.destroy(error instanceof Error ? error : new KexerError('protocol', String(error)));
+      // kube-apiserver drops the connection too; the end of the client's leg then ends the kubelet's.
+      const failure = error instanceof Error ? error : new KexerError('protocol', String(error));
+      this.#end ??= clientEnd({ how: 'error', error: failure });
+      this.#client.destroy(failure);
       return;
     }
     if (message === undefined || this.#outcome.isDecided) return;
@@ -195,8 +195,6 @@ export class ExecTranslate implements RunningStream {
     this.#outcome.abandon();
     this.#stdinGate.stop();
     this.#kubelet.destroy();
-    // The client's Close is answered by the connection; a bare FIN or an error leaves nothing to say.
-    if (end.how !== 'close') this.#client.destroy();
   }
 
   async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {

@@ -131,7 +131,9 @@ export class PortChannels implements RunningStream {
     try {
       message = this.#decoder.accept(event);
     } catch (error) {
-      this.#client.destroy(error instanceof Error ? error : new KexerError('protocol', String(error)));
+      const failure = error instanceof Error ? error : new KexerError('protocol', String(error));
+      this.#end ??= clientEnd({ how: 'error', error: failure });
+      this.#client.destroy(failure);
       return;
     }
     // Odd channels are errors, which only the server writes.
@@ -174,7 +176,6 @@ export class PortChannels implements RunningStream {
     this.#end ??= clientEnd(end);
     this.#gate.stop();
     this.#kubelet.destroy();
-    if (end.how !== 'close') this.#client.destroy();
   }
 
   async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {
