@@ -84,7 +84,12 @@ export class EventRecorder {
       },
       reason: text.reason,
       message: text.message,
-      source: isScheduler ? {} : { component: this.#source.component, ...(this.#source.host === undefined ? {} : { host: this.#source.host }) },
+      source: isScheduler
+        ? {}
+        : {
+            component: this.#source.component,
+            ...(this.#source.host === undefined ? {} : { host: this.#source.host }),
+          },
       firstTimestamp: isScheduler ? null : now,
       lastTimestamp: isScheduler ? null : now,
       ...(isScheduler ? {} : { count: 1 }),

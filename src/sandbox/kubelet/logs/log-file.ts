@@ -94,7 +94,7 @@ export class LogFile {
     closeSync(this.#fd);
     this.#fd = undefined;
     this.#isEnded = true;
-    for (const listener of [...this.#listeners]) listener.onChange();
+    for (const listener of this.#listeners) listener.onChange();
   }
 
   #pendingBytes(stream: LogStream): number {
@@ -129,10 +129,10 @@ export class LogFile {
   #append(lines: Buffer[]): void {
     if (lines.length === 0 || this.#fd === undefined) return;
     const bytes = Buffer.concat(lines);
-    for (let written = 0; written < bytes.length; ) written += writeSync(this.#fd, bytes, written);
+    for (let written = 0; written < bytes.length;) written += writeSync(this.#fd, bytes, written);
     this.#bytes += bytes.length;
     if (this.#bytes >= this.#maxBytes) this.#rotate();
-    for (const listener of [...this.#listeners]) listener.onChange();
+    for (const listener of this.#listeners) listener.onChange();
   }
 
   #rotate(): void {
@@ -145,6 +145,6 @@ export class LogFile {
     renameSync(this.path, this.#rotatedPath);
     this.#fd = openSync(this.path, 'w', 0o640);
     this.#bytes = 0;
-    for (const listener of [...this.#listeners]) listener.onRotate();
+    for (const listener of this.#listeners) listener.onRotate();
   }
 }

@@ -12,9 +12,7 @@ export interface LogOptions {
   readonly sinceTimeMs: number | undefined;
 }
 
-export type LogOptionsResult =
-  | { readonly options: LogOptions }
-  | { readonly status: 400 | 422; readonly text: string };
+export type LogOptionsResult = { readonly options: LogOptions } | { readonly status: 400 | 422; readonly text: string };
 
 const undecodable = { status: 400, text: '{"message": "Unable to decode query."}' } as const;
 const invalid = { status: 422, text: '{"message": "Invalid request."}' } as const;
@@ -40,7 +38,8 @@ function time(value: string | null): number | undefined {
 export function parseLogOptions(query: URLSearchParams): LogOptionsResult {
   // The legacy alias: a number, or `all`.
   const tail = query.get('tail');
-  const tailLines = tail === null || tail === '' ? integer(query.get('tailLines')) : tail === 'all' ? undefined : integer(tail);
+  const tailLines =
+    tail === null || tail === '' ? integer(query.get('tailLines')) : tail === 'all' ? undefined : integer(tail);
   const limitBytes = integer(query.get('limitBytes'));
   const sinceSeconds = integer(query.get('sinceSeconds'));
   const sinceTimeMs = time(query.get('sinceTime'));

@@ -32,7 +32,9 @@ function isInitialized(slots: PodSlots): boolean {
 
 function phaseOf(pod: Pod, slots: PodSlots): string {
   const policy = pod.spec.restartPolicy ?? 'Always';
-  const failedInit = slots.init.some((slot) => slot.exitCode !== undefined && slot.exitCode !== 0 && policy === 'Never');
+  const failedInit = slots.init.some(
+    (slot) => slot.exitCode !== undefined && slot.exitCode !== 0 && policy === 'Never',
+  );
   if (failedInit) return 'Failed';
   if (slots.regular.every((slot) => isOver(slot, policy))) {
     return slots.regular.every((slot) => slot.exitCode === 0) ? 'Succeeded' : 'Failed';
@@ -53,7 +55,9 @@ function readiness(phase: string, slots: PodSlots): Fact {
   if (phase === 'Succeeded') return no('PodCompleted');
   if (phase === 'Failed') return no('PodFailed');
   const unready = slots.regular.filter((slot) => !slot.isRunning).map((slot) => slot.spec.name);
-  return unready.length === 0 ? yes : no('ContainersNotReady', `containers with unready status: [${unready.join(' ')}]`);
+  return unready.length === 0
+    ? yes
+    : no('ContainersNotReady', `containers with unready status: [${unready.join(' ')}]`);
 }
 
 function initialized(phase: string, slots: PodSlots): Fact {
@@ -97,8 +101,12 @@ function conditionsOf(context: StatusContext, phase: string): PodCondition[] {
 
 export function qosClassOf(spec: PodSpec): string {
   const containers = [...spec.containers, ...(spec.initContainers ?? [])];
-  const sizes = containers.map(({ resources = {} }) => ({ limits: resources.limits ?? {}, requests: resources.requests ?? {} }));
-  if (sizes.every(({ limits, requests }) => Object.keys(limits).length + Object.keys(requests).length === 0)) return 'BestEffort';
+  const sizes = containers.map(({ resources = {} }) => ({
+    limits: resources.limits ?? {},
+    requests: resources.requests ?? {},
+  }));
+  if (sizes.every(({ limits, requests }) => Object.keys(limits).length + Object.keys(requests).length === 0))
+    return 'BestEffort';
   const isGuaranteed = sizes.every(({ limits, requests }) =>
     ['cpu', 'memory'].every((name) => limits[name] !== undefined && (requests[name] ?? limits[name]) === limits[name]),
   );
@@ -121,6 +129,8 @@ export function podStatusOf(context: StatusContext): PodStatus {
     ...(slots.init.length === 0 ? {} : { initContainerStatuses: slots.init.map((slot) => slot.status()) }),
     containerStatuses: slots.regular.map((slot) => slot.status()),
     qosClass: qosClassOf(pod.spec),
-    ...(slots.ephemeral.length === 0 ? {} : { ephemeralContainerStatuses: slots.ephemeral.map((slot) => slot.status()) }),
+    ...(slots.ephemeral.length === 0
+      ? {}
+      : { ephemeralContainerStatuses: slots.ephemeral.map((slot) => slot.status()) }),
   };
 }

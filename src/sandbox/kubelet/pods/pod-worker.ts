@@ -224,9 +224,19 @@ export class PodWorker {
     const shared = { HOSTNAME: hostname, ...this.#options.sharedEnvironment };
     const env = environmentOf(this.#context(), spec, shared);
     const volumes = volumeMountsOf(spec, this.#folders);
-    this.#event(spec, 'Normal', 'Pulled', `Container image "${image}" already present on machine and can be accessed by the pod`);
+    this.#event(
+      spec,
+      'Normal',
+      'Pulled',
+      `Container image "${image}" already present on machine and can be accessed by the pod`,
+    );
     const dir = join(this.#options.dir, 'containers', spec.name, String(instance.number), 'root');
-    const root = await ContainerRoot.create(this.#deps.isolation, { dir, hostname, commands: this.#options.commands, volumes });
+    const root = await ContainerRoot.create(this.#deps.isolation, {
+      dir,
+      hostname,
+      commands: this.#options.commands,
+      volumes,
+    });
     this.#event(spec, 'Normal', 'Created', 'Container created');
     const config = {
       name: spec.name,

@@ -61,7 +61,9 @@ export function keyOf(
   const value = keysOf(context, kind, name, isOptional)?.get(reference.key);
   if (value !== undefined || isOptional) return value;
   const label = kind === 'configmap' ? 'ConfigMap' : 'Secret';
-  throw new MissingReference(`couldn't find key ${reference.key} in ${label} ${context.pod.metadata.namespace ?? ''}/${name}`);
+  throw new MissingReference(
+    `couldn't find key ${reference.key} in ${label} ${context.pod.metadata.namespace ?? ''}/${name}`,
+  );
 }
 
 /** The value of a downward API field; undefined for one the sandbox does not know. */

@@ -17,7 +17,12 @@ export interface VolumeSettings {
 
 type Files = Map<string, Buffer | string>;
 
-function addKeys(files: Files, keys: Map<string, Buffer> | undefined, items: KeyToPath[] | undefined, what: string): void {
+function addKeys(
+  files: Files,
+  keys: Map<string, Buffer> | undefined,
+  items: KeyToPath[] | undefined,
+  what: string,
+): void {
   if (keys === undefined) return;
   if (items === undefined) {
     for (const [key, value] of keys) files.set(key, value);
@@ -30,7 +35,11 @@ function addKeys(files: Files, keys: Map<string, Buffer> | undefined, items: Key
   }
 }
 
-function addFields(files: Files, context: PodContext, items: { path: string; fieldRef?: { fieldPath: string } }[]): void {
+function addFields(
+  files: Files,
+  context: PodContext,
+  items: { path: string; fieldRef?: { fieldPath: string } }[],
+): void {
   for (const { path, fieldRef } of items) {
     files.set(path, fieldRef === undefined ? '' : (fieldOf(context, fieldRef.fieldPath) ?? ''));
   }
@@ -91,7 +100,9 @@ export function makeVolumes(context: PodContext, settings: VolumeSettings): Map<
       files = filesOf(context, volume, settings.token);
     } catch (error) {
       if (!(error instanceof MissingReference)) throw error;
-      throw new MissingReference(`MountVolume.SetUp failed for volume "${volume.name}" : ${error.message}`, { cause: error });
+      throw new MissingReference(`MountVolume.SetUp failed for volume "${volume.name}" : ${error.message}`, {
+        cause: error,
+      });
     }
     mkdirSync(dir, { recursive: true });
     for (const [path, content] of files ?? []) {

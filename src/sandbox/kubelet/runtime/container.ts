@@ -95,7 +95,7 @@ export class Container {
     parts: { id: string; config: ContainerConfig; root: ContainerRoot; log: LogFile },
   ): Promise<Container> {
     const { id, config, root, log } = parts;
-    const env = { ...root.baseEnvironment(), ...config.env, [markVariable]: id };
+    const env: Record<string, string> = { ...root.baseEnvironment(), ...config.env, [markVariable]: id };
     try {
       root.makeWorkingDirectory(config.cwd);
       const lookup = root.findCommand(config.argv[0] ?? '', env['PATH'] ?? '', config.cwd);
@@ -198,7 +198,10 @@ export class Container {
 
   #readTerminationMessage(): string {
     try {
-      return readFileSync(this.#root.hostPath(this.config.terminationMessagePath), 'utf8').slice(0, maxTerminationMessage);
+      return readFileSync(this.#root.hostPath(this.config.terminationMessagePath), 'utf8').slice(
+        0,
+        maxTerminationMessage,
+      );
     } catch {
       return ''; // most containers leave none
     }

@@ -112,10 +112,13 @@ export async function probeIsolation(
   const hasUserNamespace = process.getuid?.() !== 0;
   const isolation = { kind: 'chroot', hasUserNamespace, nsenter: findTool('nsenter') } as const;
   try {
-    if (process.platform !== 'linux') throw new KexerError('config', `mount namespaces are Linux's, this is ${process.platform}`);
+    if (process.platform !== 'linux')
+      throw new KexerError('config', `mount namespaces are Linux's, this is ${process.platform}`);
     const holder = await holdNamespaces(isolation, { root, hostname: 'probe', mounts: prepare(root) });
     try {
-      await run(isolation.nsenter, [...joinArguments(isolation, holder), 'sh', '-c', ': > /tmp/probe'], { env: { PATH: toolPath } });
+      await run(isolation.nsenter, [...joinArguments(isolation, holder), 'sh', '-c', ': > /tmp/probe'], {
+        env: { PATH: toolPath },
+      });
     } finally {
       await holder.close();
     }

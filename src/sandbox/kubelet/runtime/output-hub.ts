@@ -49,7 +49,7 @@ export class OutputHub {
 
   /** Lets go of every reader, so that a container whose attached client has stopped reading can end. */
   release(): void {
-    for (const sink of [...this.#sinks]) sink.destroy();
+    for (const sink of this.#sinks) sink.destroy();
   }
 
   #write(sink: PassThrough, chunk: Buffer): void {

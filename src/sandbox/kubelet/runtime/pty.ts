@@ -30,7 +30,7 @@ export interface PtyProcess {
   /** The master side; ends with `close` (an EIO, which is how Linux says that no process holds the terminal, is not reported). */
   readonly terminal: ReadStream;
   readonly exited: Promise<number>;
-  resize(columns: number, rows: number): void;
+  readonly resize: (columns: number, rows: number) => void;
 }
 
 export interface PtySpawn {

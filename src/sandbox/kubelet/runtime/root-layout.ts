@@ -1,7 +1,17 @@
 // What a container's root folder looks like: system folders of the host read-only, everything a pod writes to its own. Only makes
 // folders and says what is to be mounted where; the mounting is in isolation.ts.
 
-import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Mount } from './isolation.ts';
 
@@ -9,7 +19,24 @@ import type { Mount } from './isolation.ts';
 const systemFolders = ['usr', 'bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32', 'nix', 'sys'];
 
 /** Folders of the pod's own. */
-const ownFolders = ['root', 'home', 'data', 'mnt', 'srv', 'opt/sandbox/bin', 'opt/sandbox/libexec', 'run', 'etc', 'var/cache', 'var/lib', 'var/log', 'var/spool', 'dev/shm', 'dev/pts', '.host/etc'];
+const ownFolders = [
+  'root',
+  'home',
+  'data',
+  'mnt',
+  'srv',
+  'opt/sandbox/bin',
+  'opt/sandbox/libexec',
+  'run',
+  'etc',
+  'var/cache',
+  'var/lib',
+  'var/log',
+  'var/spool',
+  'dev/shm',
+  'dev/pts',
+  '.host/etc',
+];
 
 const stickyFolders = ['tmp', 'var/tmp'];
 
@@ -47,7 +74,10 @@ function makeEtc(root: string, hostname: string): Mount {
     if (!ownEtcFiles.has(name)) symlinkSync(`/.host/etc/${name}`, join(root, 'etc', name));
   }
   writeFileSync(join(root, 'etc/hostname'), `${hostname}\n`);
-  writeFileSync(join(root, 'etc/hosts'), `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.0.1\t${hostname}\n`);
+  writeFileSync(
+    join(root, 'etc/hosts'),
+    `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.0.1\t${hostname}\n`,
+  );
   symlinkSync('/proc/self/mounts', join(root, 'etc/mtab'));
   return { source: '/etc', target: join(root, '.host/etc'), isReadOnly: true };
 }
