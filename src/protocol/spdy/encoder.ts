@@ -38,8 +38,7 @@ export class SpdyEncoder {
   synStream(streamId: number, headers: HeaderList, options: SynStreamOptions = {}): Buffer {
     const flags =
       (options.fin === true ? frameFlag.fin : 0) | (options.unidirectional === true ? frameFlag.unidirectional : 0);
-    const frame = this.#headerFrame(frameType.synStream, flags, 10, headers);
-    frame.writeUInt32BE(checkedStreamId(streamId), frameHeadBytes);
+    const frame = this.#headerFrame(frameType.synStream, flags, 10, streamId, headers);
     frame.writeUInt32BE((options.associatedId ?? 0) & maxStreamId, frameHeadBytes + 4);
     frame.writeUInt16BE(((options.priority ?? 0) & 0x07) << 13, frameHeadBytes + 8); // 3 bits, 5 unused, and the slot: always 0
     return frame;
@@ -78,18 +77,20 @@ export class SpdyEncoder {
   }
 
   #streamHeaders(type: number, streamId: number, headers: HeaderList, options: { fin?: boolean }): Buffer {
-    const frame = this.#headerFrame(type, options.fin === true ? frameFlag.fin : 0, 4, headers);
-    frame.writeUInt32BE(checkedStreamId(streamId), frameHeadBytes);
-    return frame;
+    return this.#headerFrame(type, options.fin === true ? frameFlag.fin : 0, 4, streamId, headers);
   }
 
-  /** A control frame whose payload is `fieldBytes` bytes, left for the caller to fill, and the deflated header block. */
-  #headerFrame(type: number, flags: number, fieldBytes: number, headers: HeaderList): Buffer {
+  /**
+   * A control frame whose payload is `fieldBytes` bytes, of which the first four are the stream id and the rest is left for the caller to
+   * fill, and the deflated header block. Whatever can throw comes before the zlib head is taken as written.
+   */
+  #headerFrame(type: number, flags: number, fieldBytes: number, streamId: number, headers: HeaderList): Buffer {
     const block = encodeHeaderBlock(headers);
     const storedBlocks = Math.ceil(block.length / maxStoredBytes); // a block is never empty: it has its count
     const zlibBytes = this.#hasZlibHead ? 0 : zlibHeadBytes;
     const length = fieldBytes + zlibBytes + block.length + (storedBlocks + 1) * storedHeadBytes;
     const frame = controlFrame(type, flags, length);
+    frame.writeUInt32BE(checkedStreamId(streamId), frameHeadBytes);
     let at = frameHeadBytes + fieldBytes;
     if (!this.#hasZlibHead) {
       at = frame.writeUInt16BE(zlibHead, at);

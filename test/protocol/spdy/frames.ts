@@ -1,5 +1,6 @@
 // Helpers of the SPDY tests: frames joined, split and written again, and the SPDY directions of the recordings.
 
+import { unreachable } from '../../../src/base/unreachable.ts';
 import { SpdyDecoder } from '../../../src/protocol/spdy/decoder.ts';
 import { SpdyEncoder } from '../../../src/protocol/spdy/encoder.ts';
 import type { SpdyFrame } from '../../../src/protocol/spdy/frame.ts';
@@ -53,6 +54,8 @@ export function encodeFrame(encoder: SpdyEncoder, frame: SpdyFrame): Buffer[] {
       return [control(4, 0, Buffer.from('0000000101000004000003e8', 'hex'))];
     case 'windowUpdate':
       return [control(9, 0, words(frame.streamId, frame.delta))];
+    default:
+      return unreachable(frame);
   }
 }
 

@@ -60,7 +60,7 @@ const flush = Buffer.from('000000ffff', 'hex');
 function bits(text: string): Buffer {
   const digits = text.replaceAll(' ', '');
   const bytes = Buffer.alloc(Math.ceil(digits.length / 8));
-  for (const [index, digit] of [...digits].entries()) {
+  for (const [index, digit] of digits.split('').entries()) {
     if (digit === '1') bytes[index >> 3]! |= 1 << (index % 8);
   }
   return bytes;

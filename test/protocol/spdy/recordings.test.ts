@@ -79,9 +79,18 @@ describe('SPDY recordings of a real kubelet', () => {
         '3: 0 bytes fin',
       ],
       kubelet: [
-        ...['synReply 1', 'synReply 3', 'synReply 5', 'synReply 7'],
-        ...['5: 12 bytes', '5: 4 bytes', '5: 0 bytes fin', '7: 0 bytes fin'],
-        ...['1: 34 bytes', 'rstStream 1 5', 'rstStream 3 5', 'goaway 7 0'],
+        'synReply 1',
+        'synReply 3',
+        'synReply 5',
+        'synReply 7',
+        '5: 12 bytes',
+        '5: 4 bytes',
+        '5: 0 bytes fin',
+        '7: 0 bytes fin',
+        '1: 34 bytes',
+        'rstStream 1 5',
+        'rstStream 3 5',
+        'goaway 7 0',
       ],
     });
   });
