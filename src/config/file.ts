@@ -16,7 +16,7 @@ export interface ConfigFile {
 /** @throws KexerError config if the file cannot be read or is no YAML; the message may have several lines, one a problem. */
 export async function readConfigFile(name: string): Promise<ConfigFile> {
   const text = await readText(name);
-  const { LineCounter, isMap, isScalar, parseDocument } = await import('yaml');
+  const { LineCounter, isAlias, isMap, isScalar, parseDocument, visit } = await import('yaml');
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   if (document.errors.length > 0) {
@@ -25,6 +25,11 @@ export async function readConfigFile(name: string): Promise<ConfigFile> {
     );
     throw new KexerError('config', problems.join('\n'));
   }
+  visit(document, (_key, node) => {
+    if (!isAlias(node)) return;
+    const { line } = lines.linePos(node.range?.[0] ?? 0);
+    throw new KexerError('config', `${name}:${line}: Cannot use the alias *${node.source}: want the value itself`);
+  });
   const content: unknown = document.toJS({ maxAliasCount: 0 }) ?? {};
   if (!isRecord(content)) {
     throw new KexerError('config', `${name}:1: Cannot use the config file: want settings as key: value`);

@@ -1,0 +1,190 @@
+// The settings from flags, environment and file: precedence, and every problem at once with its place.
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { expect } from 'chai';
+
+import { KexerError } from '../../src/base/errors.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { Config } from '../../src/config/schema.ts';
+
+describe('loadConfig', () => {
+  let folder: string;
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'kexer-config-'));
+  });
+
+  after(() => rm(folder, { recursive: true }));
+
+  async function write(text: string): Promise<string> {
+    const file = join(folder, 'kexer.yaml');
+    await writeFile(file, text);
+    return file;
+  }
+
+  async function problemsOf(argv: string[], environment: Record<string, string> = {}): Promise<string[]> {
+    try {
+      await loadConfig({ argv, environment });
+    } catch (error) {
+      expect(error).to.be.instanceOf(KexerError);
+      expect(error).to.have.property('code', 'config');
+      return (error as KexerError).message.split('\n').map((line) => line.replaceAll(`${folder}/`, ''));
+    }
+    throw new Error('no problem was found');
+  }
+
+  const defaults: Config = {
+    server: { bindAddress: '0.0.0.0', securePort: 6443, certDir: 'apiserver.local.config/certificates' },
+    kubelet: {
+      insecureTls: false,
+      preferredAddressTypes: ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'],
+    },
+    identity: { impersonation: false, allowPrivileged: false, impersonator: {} },
+    log: { level: 'info' },
+  };
+
+  it('gives the defaults, deep-frozen, when nothing is set', async () => {
+    const config = await loadConfig({ argv: [], environment: {} });
+    expect(config).to.deep.equal(defaults);
+    expect(Object.isFrozen(config) && Object.isFrozen(config.kubelet.preferredAddressTypes)).to.equal(true);
+  });
+
+  it('prefers flags to variables, variables to the file, the file to defaults', async () => {
+    const file = await write('server: {securePort: 1, bindAddress: 127.0.0.1, certDir: certs}\nlog: {level: debug}\n');
+    const config = await loadConfig({
+      argv: ['--config', file, '--secure-port=3', '--kubelet-insecure-tls'],
+      environment: { KEXER_SECURE_PORT: '2', KEXER_BIND_ADDRESS: '::1', KEXER_SERVICE_HOST: '10.0.0.1' },
+    });
+    expect(config).to.deep.equal({
+      ...defaults,
+      server: { bindAddress: '::1', securePort: 3, certDir: join(folder, 'certs') },
+      kubelet: { ...defaults.kubelet, insecureTls: true },
+      log: { level: 'debug' },
+    });
+  });
+
+  it('takes the config file from the environment', async () => {
+    const file = await write('log: {level: warn}');
+    const config = await loadConfig({ argv: [], environment: { KEXER_CONFIG: file } });
+    expect(config.log.level).to.equal('warn');
+  });
+
+  it('reports everything wrong with a file at once, with lines and the nearest names', async () => {
+    const file = await write(
+      [
+        'server:',
+        '  securePrt: 3',
+        '  securePort: 70000',
+        '  bindAddress: nope',
+        'kubelett: {}',
+        'kubelet:',
+        '  insecureTls: maybe',
+        '  preferredAddressTypes: [InternalIP, Nope]',
+        '  clientCertificate: a.pem',
+        'log: 3',
+        'zzzzzz: 1',
+      ].join('\n'),
+    );
+    expect(await problemsOf(['--config', file])).to.deep.equal([
+      'kexer.yaml:2: Cannot use the key "securePrt" in "server": there is no such setting, did you mean "securePort"?',
+      'kexer.yaml:3: Cannot use "server.securePort": it is 70000, want a port from 0 to 65535',
+      'kexer.yaml:4: Cannot use "server.bindAddress": it is "nope", want an IP address',
+      'kexer.yaml:5: Cannot use the key "kubelett": there is no such setting, did you mean "kubelet"?',
+      'kexer.yaml:7: Cannot use "kubelet.insecureTls": it is "maybe", want true or false',
+      'kexer.yaml:8: Cannot use "kubelet.preferredAddressTypes": it is "Nope", want one of InternalIP, Hostname, InternalDNS, ExternalIP, ExternalDNS',
+      'kexer.yaml:9: Cannot use "kubelet.clientCertificate": it is "a.pem", want kubelet.clientKey with it',
+      'kexer.yaml:10: Cannot use "log": it is 3, want a group of settings (key: value)',
+      'kexer.yaml:11: Cannot use the key "zzzzzz": there is no such setting',
+    ]);
+  });
+
+  const files: readonly (readonly [text: string, problem: RegExp])[] = [
+    ['a: [', /^kexer\.yaml:1: this is no YAML: /],
+    ['log: {level: info}\nlog: {level: warn}', /^kexer\.yaml:2: this is no YAML: Map keys must be unique/],
+    ['- a', /^kexer\.yaml:1: Cannot use the config file: want settings as key: value$/],
+    ['log: &a {level: info}\nserver: *a', /^kexer\.yaml:2: Cannot use the alias \*a: want the value itself$/],
+  ];
+  for (const [text, problem] of files) {
+    it(`refuses the file ${JSON.stringify(text)}`, async () => {
+      const [first] = await problemsOf(['--config', await write(text)]);
+      expect(first).to.match(problem);
+    });
+  }
+
+  it('takes an empty file for no settings', async () => {
+    const file = await write('# nothing\n');
+    expect(await loadConfig({ argv: ['--config', file], environment: {} })).to.deep.equal(defaults);
+  });
+
+  const flags: readonly (readonly [argv: string[], environment: Record<string, string>, problems: string[]])[] = [
+    [
+      ['--config', '/nope/kexer.yaml'],
+      {},
+      ['Cannot read the config file "/nope/kexer.yaml": ENOENT: no such file or directory, open \'/nope/kexer.yaml\''],
+    ],
+    [
+      ['--secure-prt', '4'],
+      {},
+      ['Cannot use the flag "--secure-prt": there is none of that name, did you mean --secure-port?'],
+    ],
+    [['--qqqqqqqq=1'], {}, ['Cannot use the flag "--qqqqqqqq": there is none of that name; see kexer help']],
+    [['--secure-port'], {}, ['Cannot use the flag --secure-port: it has no value, want --secure-port VALUE']],
+    [
+      ['--secure-port', '--kubelet-insecure-tls'],
+      {},
+      ['Cannot use the flag --secure-port: it has no value, want --secure-port VALUE'],
+    ],
+    [['serve'], {}, ['Cannot use the argument "serve": want only flags, as in --secure-port 6443']],
+    [['--kubelet-insecure-tls=yes'], {}, ['Cannot use --kubelet-insecure-tls: it is "yes", want true or false']],
+    [
+      [],
+      { KEXER_LOG_LEVEL: 'loud' },
+      ['Cannot use KEXER_LOG_LEVEL: it is "loud", want one of trace, debug, info, warn, error, fatal, silent'],
+    ],
+    [['--tls-cert-file', 'a'], {}, ['Cannot use --tls-cert-file: it is "a", want server.tlsPrivateKeyFile with it']],
+    [
+      ['--kubelet-client-key', 'a'],
+      {},
+      ['Cannot use --kubelet-client-key: it is "a", want kubelet.clientCertificate with it'],
+    ],
+    [
+      ['--kubelet-token-file', 'a', '--kubelet-insecure-tls'],
+      {},
+      ['Cannot use --kubelet-token-file: it is "a", want no token while kubelet.insecureTls is true'],
+    ],
+    [
+      ['--kubelet-certificate-authority', 'a', '--kubelet-insecure-tls'],
+      {},
+      ['Cannot use --kubelet-insecure-tls: it is true, want false, since kubelet.certificateAuthority is set'],
+    ],
+    [
+      ['--identity-impersonation'],
+      {},
+      [
+        'Cannot use --identity-impersonation: it is true, want a credential with it: identity.impersonator.tokenFile, or clientCertificate and clientKey',
+      ],
+    ],
+    [
+      ['--identity-allow-privileged'],
+      {},
+      ['Cannot use --identity-allow-privileged: it is true, want false, since identity.impersonation is off'],
+    ],
+    [['--kubeconfig='], {}, ['Cannot use --kubeconfig: it is "", want a file name']],
+    [
+      ['--bind-address', 'localhost', '--secure-port=-1'],
+      {},
+      [
+        'Cannot use --bind-address: it is "localhost", want an IP address',
+        'Cannot use --secure-port: it is "-1", want a port from 0 to 65535',
+      ],
+    ],
+  ];
+  for (const [argv, environment, problems] of flags) {
+    it(`refuses ${[...argv, ...Object.keys(environment)].join(' ')}`, async () => {
+      expect(await problemsOf(argv, environment)).to.deep.equal(problems);
+    });
+  }
+});
