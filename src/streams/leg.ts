@@ -59,11 +59,18 @@ export function kubeletEndText(node: string, end: SpdyEnd): string {
 
 /** How a client's connection ended before its session did. */
 export function clientEnd(end: { how: string; error?: Error }): SessionEnd {
-  if (end.error instanceof KexerError && (end.error.code === 'protocol' || end.error.code === 'tooLarge')) {
-    return { cause: 'protocol', message: `the client broke the protocol (${end.error.message})` };
+  const offence = offenceIn(end.error);
+  if (offence !== undefined) {
+    return { cause: 'protocol', message: `the client broke the protocol (${offence.message})` };
   }
   const detail = end.error === undefined ? '' : ` (${errorText(end.error)})`;
   return { cause: 'clientGone', message: `the client closed the connection${detail}` };
+}
+
+/** The broken rule behind an error, if there is one: a tunnel's error reaches the connection above as the cause of its loss. */
+function offenceIn(error: unknown): KexerError | undefined {
+  if (!(error instanceof KexerError)) return undefined;
+  return error.code === 'protocol' || error.code === 'tooLarge' ? error : offenceIn(error.cause);
 }
 
 /** The system's code where there is one: shorter than the message, and without addresses. */

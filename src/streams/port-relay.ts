@@ -167,6 +167,8 @@ class StreamEnds {
   }
 
   ended(side: 'client' | 'kubelet', how: SpdyStreamEnd): void {
+    // The end of a whole connection is not an end of streams: those still open then are told why.
+    if (how === 'cut' || how === 'goaway') return;
     if (side === 'client') this.#isClientOver = true;
     else this.#isKubeletOver = true;
     const isBoth = this.#isClientOver && this.#isKubeletOver;
