@@ -32,7 +32,8 @@ export class SocketWriter {
 
   constructor(deps: { socket: Duplex }, options: { highWaterBytes?: number; isHeld?: boolean } = {}) {
     this.#socket = deps.socket;
-    this.#highWaterBytes = options.highWaterBytes ?? defaultHighWaterBytes;
+    // Not below the socket's own mark: only a socket that has passed that one emits 'drain'.
+    this.#highWaterBytes = Math.max(options.highWaterBytes ?? defaultHighWaterBytes, deps.socket.writableHighWaterMark);
     this.#isHeld = options.isHeld ?? false;
     this.#socket.on('drain', this.#onDrain);
   }

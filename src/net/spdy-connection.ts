@@ -55,7 +55,7 @@ export interface SpdyConnectionOptions {
   readonly isSilentUntilPeerSpeaks?: boolean;
   /** How long an ended connection waits for the peer to read and to close; starts again while queued bytes get fewer. Default 10 min. */
   readonly lingerTimeoutMs?: number;
-  /** Queued bytes at which isWritable becomes false. */
+  /** Queued bytes at which isWritable becomes false; at least the socket's own mark. */
   readonly highWaterBytes?: number;
 }
 
@@ -91,7 +91,8 @@ export class SpdyConnection {
   #replyBacklog = 0;
   #bytesIn = 0;
   #pingTimer: Timer | undefined;
-  #bytesAtPingTimer = 0;
+  #pingBytes = 0; // of our own pings and their echoes
+  #trafficAtPingTimer = 0;
   #lingerTimer: Timer | undefined;
   #queuedAtLinger = 0;
   /** Set by our goaway(): we have said the last word and only wait for the peer's. */
@@ -175,7 +176,9 @@ export class SpdyConnection {
   /** Sends a PING now. Nothing is sent while a silent server waits for its client, or behind bytes that do not leave. */
   ping(): void {
     if (this.#end !== undefined || this.#isLeaving || this.#isSilent || !this.isWritable) return;
-    this.#writer.write(this.#encoder.ping(this.#nextPingId));
+    const frame = this.#encoder.ping(this.#nextPingId);
+    this.#pingBytes += frame.length;
+    this.#writer.write(frame);
     this.#nextPingId = this.#nextPingId + 2 > maxStreamId ? this.#nextPingId % 2 || 2 : this.#nextPingId + 2;
   }
 
@@ -210,6 +213,11 @@ export class SpdyConnection {
     this.#finish(error === undefined ? { how: 'closed' } : { how: 'error', error });
     this.#writer.abandon();
     this.#socket.destroy();
+  }
+
+  /** Bytes both ways without our pings, which would otherwise put off the next one. */
+  get #traffic(): number {
+    return this.#bytesIn + this.bytesOut - this.#pingBytes;
   }
 
   get #isSilent(): boolean {
@@ -340,8 +348,12 @@ export class SpdyConnection {
   }
 
   #acceptPing(id: number): void {
-    if (id % 2 === this.#nextPingId % 2) return; // the answer to ours
-    this.#answer(this.#encoder.ping(id));
+    const frame = this.#encoder.ping(id);
+    if (id % 2 === this.#nextPingId % 2) {
+      this.#pingBytes += frame.length; // the echo of ours
+      return;
+    }
+    this.#answer(frame);
     if (this.#end === undefined) this.#handlers.onPing?.(id);
   }
 
@@ -393,12 +405,12 @@ export class SpdyConnection {
   #armPing(): void {
     const intervalMs = this.#options.pingIntervalMs;
     if (intervalMs === undefined) return;
-    this.#bytesAtPingTimer = this.#bytesIn + this.bytesOut;
+    this.#trafficAtPingTimer = this.#traffic;
     this.#pingTimer = this.#clock.after(intervalMs, this.#onPingTimer);
   }
 
   readonly #onPingTimer = (): void => {
-    if (this.#bytesIn + this.bytesOut === this.#bytesAtPingTimer) this.ping();
+    if (this.#traffic === this.#trafficAtPingTimer) this.ping();
     this.#armPing();
   };
 
