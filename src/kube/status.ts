@@ -157,7 +157,7 @@ export function invalid(what: { group: string; kind: string }, name: string, cau
   return failure(422, 'Invalid', `${kind} "${name}" is invalid: ${joined}`, {
     ...(name === '' ? {} : { name }),
     ...(what.group === '' ? {} : { group: what.group }),
-    kind: what.kind,
+    ...(what.kind === '' ? {} : { kind: what.kind }),
     causes,
   });
 }
