@@ -17,7 +17,12 @@ async function startPods(harness: Harness): Promise<void> {
   harness.createPod('tools', {
     volumes: [{ name: 'flag', emptyDir: {} }],
     containers: [
-      { name: 'tools', image: 'localhost/tools:1', command: ['sh', '-c', toolsCommand], volumeMounts: [{ name: 'flag', mountPath: '/flag' }] },
+      {
+        name: 'tools',
+        image: 'localhost/tools:1',
+        command: ['sh', '-c', toolsCommand],
+        volumeMounts: [{ name: 'flag', mountPath: '/flag' }],
+      },
     ],
   });
   harness.createSimplePod('done', { command: ['true'] }, { restartPolicy: 'Never' });
@@ -29,7 +34,10 @@ async function startPods(harness: Harness): Promise<void> {
 }
 
 /** What may differ is made equal. */
-function normalize(name: string, answer: { status: number; headers: readonly (readonly [string, string])[]; body: string }): object {
+function normalize(
+  name: string,
+  answer: { status: number; headers: readonly (readonly [string, string])[]; body: string },
+): object {
   const body = answer.body
     .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z/g, 'TIME')
     .replaceAll(/request with \d+ headers/g, 'request with N headers');
@@ -66,7 +74,10 @@ for (const [file, generation] of [
         const answer = await ask(harness, recorded);
         const { name, response } = recorded;
         if (name === 'logs followed for a moment') {
-          expect({ ...answer, body: answer.body.slice(0, 20) }).to.deep.include({ status: 200, body: response.body.slice(0, 20) });
+          expect({ ...answer, body: answer.body.slice(0, 20) }).to.deep.include({
+            status: 200,
+            body: response.body.slice(0, 20),
+          });
           return;
         }
         expect(normalize(name, answer)).to.deep.equal(normalize(name, response));

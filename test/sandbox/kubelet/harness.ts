@@ -191,10 +191,16 @@ function parseHead(text: string): { status: number; headers: [string, string][] 
 }
 
 /** Undefined while the body is not whole. */
-function bodyOf(headers: readonly (readonly [string, string])[], bytes: Buffer, maxBody: number, isOver: boolean): string | undefined {
+function bodyOf(
+  headers: readonly (readonly [string, string])[],
+  bytes: Buffer,
+  maxBody: number,
+  isOver: boolean,
+): string | undefined {
   const header = (name: string): string | undefined => headers.find(([key]) => key.toLowerCase() === name)?.[1];
   const length = header('content-length');
-  if (length !== undefined) return bytes.length >= Number(length) ? bytes.toString('utf8', 0, Number(length)) : undefined;
+  if (length !== undefined)
+    return bytes.length >= Number(length) ? bytes.toString('utf8', 0, Number(length)) : undefined;
   if (header('transfer-encoding') !== 'chunked') return isOver ? bytes.toString() : undefined;
   let body = '';
   let at = 0;

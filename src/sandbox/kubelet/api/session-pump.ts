@@ -35,6 +35,9 @@ export interface SessionWire {
   resume(): void;
 }
 
+/** Go's io.Copy: no frame or message of output is longer. */
+const copyBytes = 32 * 1024;
+
 /** Writes of stdin that may wait before the whole connection is held: the frames that spdystream queues for a worker. */
 const maxPendingWrites = 50;
 
@@ -43,6 +46,8 @@ export class SessionPump {
   readonly #early: Buffer[] = [];
   readonly #resizes: ResizeReader;
   #session: RuntimeSession | undefined;
+  /** The newest size; clients send the first one before the session is open. */
+  #size: { columns: number; rows: number } | undefined;
   #isStdinEnded = false;
   #pendingWrites = 0;
   #isHolding = false;
@@ -50,7 +55,10 @@ export class SessionPump {
 
   constructor(wire: SessionWire) {
     this.#wire = wire;
-    this.#resizes = new ResizeReader((columns, rows) => this.#session?.resize(columns, rows));
+    this.#resizes = new ResizeReader((columns, rows) => {
+      this.#size = { columns, rows };
+      this.#session?.resize(columns, rows);
+    });
   }
 
   /** Opens the session and runs it to its end. */
@@ -67,6 +75,7 @@ export class SessionPump {
       session.abandon();
       return;
     }
+    if (this.#size !== undefined) session.resize(this.#size.columns, this.#size.rows);
     for (const bytes of this.#early.splice(0)) this.#write(bytes);
     if (this.#isStdinEnded) session.endStdin();
     // The result is settled before cut() closes the streams, so that this runs before their ends are told.
@@ -120,10 +129,18 @@ export class SessionPump {
     this.#wire.pause();
   }
 
+  #send(output: OutputName, bytes: Buffer): boolean {
+    let isWritable = true;
+    for (let from = 0; from < bytes.length; from += copyBytes) {
+      isWritable = this.#wire.send(output, bytes.subarray(from, from + copyBytes));
+    }
+    return isWritable;
+  }
+
   #pipe(source: Readable | undefined, output: OutputName): void {
     if (source === undefined) return;
     source.on('data', (bytes: Buffer) => {
-      if (this.#isOver || this.#wire.send(output, bytes)) return;
+      if (this.#isOver || this.#send(output, bytes)) return;
       source.pause();
       this.#wire.onDrain(() => source.resume());
     });

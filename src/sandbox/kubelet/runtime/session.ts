@@ -36,8 +36,9 @@ export interface RuntimeSession {
  */
 export const drainQuietMs = 2000;
 
+/** To be called before anything is read: `destroyed` and `closed` are true a turn before the listeners of 'close' are told. */
 function closed(stream: Readable | undefined): Promise<void> {
-  if (stream === undefined || stream.destroyed) return Promise.resolve();
+  if (stream === undefined) return Promise.resolve();
   return new Promise((resolve) => {
     stream.once('close', resolve);
   });
@@ -83,14 +84,14 @@ export class ExecSession implements RuntimeSession {
     this.result = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    void this.#finish(deps.clock);
+    void this.#finish(deps.clock, Promise.all([closed(this.stdout), closed(this.stderr)]));
   }
 
-  async #finish(clock: Clock): Promise<void> {
+  async #finish(clock: Clock, outputClosed: Promise<unknown>): Promise<void> {
     const code = await this.#process.exited;
     endWhenQuiet(clock, this.stdout);
     endWhenQuiet(clock, this.stderr);
-    await Promise.all([closed(this.stdout), closed(this.stderr)]);
+    await outputClosed;
     this.stdin?.destroy();
     this.#settle({ how: 'exited', code });
   }
