@@ -1,0 +1,246 @@
+import { once } from 'node:events';
+import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
+import { expect } from 'chai';
+import { Scope } from '../../src/base/scope.ts';
+import { generateAuthority, generateClient, generateServing, type KeyPairPem } from '../../src/certs/generate.ts';
+import { addressText, DialError, dialTcp, dialTls, type DialTlsOptions, TlsSessionCache } from '../../src/net/dial.ts';
+import { requestUpgrade } from '../../src/net/upgrade.ts';
+import { codeOf } from '../../src/base/errors.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+describe('dial', () => {
+  let scope: Scope;
+  let authority: KeyPairPem;
+  let serving: KeyPairPem;
+  before(async () => {
+    authority = await generateAuthority({ commonName: 'kubelet-ca' });
+    serving = await generateServing(authority, {
+      commonName: 'node1',
+      dnsNames: ['node1.example'],
+      ipAddresses: ['127.0.0.1'],
+    });
+  });
+  beforeEach(() => {
+    scope = new Scope();
+  });
+  afterEach(() => scope.close());
+
+  async function listen(server: Server): Promise<number> {
+    server.on('connection', (socket: Socket) => {
+      socket.on('error', () => {});
+      scope.add(() => void socket.destroy());
+    });
+    scope.add(async () => {
+      server.close();
+      await once(server, 'close');
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  }
+
+  async function listenTls(
+    options: TlsOptions = {},
+    onSocket: (socket: TLSSocket) => void = () => {},
+  ): Promise<number> {
+    return listen(
+      createTlsServer(
+        { cert: serving.cert, key: serving.key, ALPNProtocols: ['h2', 'http/1.1'], ...options },
+        (socket) => {
+          socket.on('error', () => {});
+          onSocket(socket);
+        },
+      ),
+    );
+  }
+
+  function tls(port: number, options: Partial<DialTlsOptions> = {}): Promise<TLSSocket> {
+    const dialled = dialTls({
+      host: '127.0.0.1',
+      port,
+      ca: [authority.cert],
+      isVerified: true,
+      timeoutMs: 5000,
+      ...options,
+    });
+    return dialled.then((socket) => {
+      scope.add(() => void socket.destroy());
+      return socket;
+    });
+  }
+
+  async function failure(promise: Promise<unknown>): Promise<DialError> {
+    const outcome: unknown = await promise.then(
+      () => 'no failure',
+      (error: unknown) => error,
+    );
+    if (outcome instanceof DialError) return outcome;
+    throw new Error(`want a DialError, got ${String(outcome)}`);
+  }
+
+  it('verifies by address and by name, and agrees on http/1.1', async () => {
+    const port = await listenTls();
+    const byAddress = await tls(port, { alpn: ['http/1.1'] });
+    const byName = await tls(port, { servername: 'node1.example' });
+    expect([byAddress.authorized, byAddress.alpnProtocol, byName.authorized]).to.deep.equal([true, 'http/1.1', true]);
+  });
+
+  it("names the certificate's names when the name is wrong", async () => {
+    const port = await listenTls();
+    const error = await failure(tls(port, { servername: 'node2.example' }));
+    const { code, address, servername, subjectAltName, systemCode, message } = error;
+    expect({ code, address, servername, subjectAltName, systemCode, message }).to.deep.equal({
+      code: 'tls',
+      address: `127.0.0.1:${port}`,
+      servername: 'node2.example',
+      subjectAltName: 'DNS:node1.example, IP Address:127.0.0.1',
+      systemCode: 'ERR_TLS_CERT_ALTNAME_INVALID',
+      message: `Cannot accept the certificate of 127.0.0.1:${port} for node2.example (its names: DNS:node1.example, IP Address:127.0.0.1)`,
+    });
+  });
+
+  it("names the certificate's names when its CA is not ours", async () => {
+    const other = await generateAuthority({ commonName: 'another' });
+    const error = await failure(tls(await listenTls(), { ca: [other.cert] }));
+    expect([error.code, error.systemCode, error.subjectAltName]).to.deep.equal([
+      'tls',
+      'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+      'DNS:node1.example, IP Address:127.0.0.1',
+    ]);
+  });
+
+  it('says that a certificate has no names', async () => {
+    const nameless = await generateServing(authority, { commonName: '127.0.0.1' });
+    const error = await failure(tls(await listenTls({ cert: nameless.cert, key: nameless.key })));
+    expect([error.code, error.subjectAltName, error.message.endsWith('(its names: none)')]).to.deep.equal([
+      'tls',
+      '',
+      true,
+    ]);
+  });
+
+  it('takes any certificate when not verified', async () => {
+    const socket = await tls(await listenTls(), { ca: [], isVerified: false, servername: 'whatever' });
+    expect(socket.authorized).to.equal(false);
+  });
+
+  it('shows its client certificate', async () => {
+    const client = await generateClient(authority, { commonName: 'kexer-kubelet' });
+    const seen = new Promise<string>((resolve) => {
+      void listenTls({ requestCert: true, ca: authority.cert }, (socket) =>
+        resolve(`${socket.authorized} ${String(socket.getPeerCertificate().subject.CN)}`),
+      ).then((port) => tls(port, { certificate: client }));
+    });
+    expect(await seen).to.equal('true kexer-kubelet');
+  });
+
+  it('a refused client certificate shows as tls at the first answer', async () => {
+    const port = await listenTls({ requestCert: true, rejectUnauthorized: true, ca: authority.cert });
+    const socket = await tls(port);
+    const code = await requestUpgrade(
+      socket,
+      { method: 'GET', target: '/', headers: [['Host', 'h']] },
+      { timeoutMs: 5000 },
+    ).then(() => 'done', codeOf);
+    expect(code).to.equal('tls');
+  });
+
+  it('resumes a session, only with the same peer and name', async () => {
+    // Answering only what came back, so that the session's tickets are on their way before.
+    const port = await listenTls({}, (socket) => socket.on('data', () => socket.write('HTTP/1.1 101 S\r\n\r\n')));
+    const sessions = new TlsSessionCache({ maxEntries: 4 });
+    const reused: boolean[] = [];
+    for (const servername of ['127.0.0.1', '127.0.0.1', 'node1.example']) {
+      const socket = await tls(port, { sessions, servername });
+      reused.push(socket.isSessionReused());
+      // Sessions of TLS 1.3 come with the first bytes read.
+      await requestUpgrade(socket, { method: 'GET', target: '/', headers: [['Host', 'h']] }, { timeoutMs: 5000 });
+    }
+    expect(reused).to.deep.equal([false, true, false]);
+  });
+
+  it('forgets a session after a failure', async () => {
+    const sessions = new TlsSessionCache({ maxEntries: 4 });
+    const port = await listen(createTcpServer((socket) => socket.destroy()));
+    sessions.set(`127.0.0.1:${port}/127.0.0.1`, Buffer.alloc(1));
+    await failure(tls(port));
+    await tls(port, { sessions }).catch(() => undefined);
+    expect(sessions.get(`127.0.0.1:${port}/127.0.0.1`)).to.equal(undefined);
+  });
+
+  it('is unreachable when refused, unknown, or hung up in the handshake', async () => {
+    const closing = await listen(createTcpServer((socket) => socket.destroy()));
+    const gone = await listen(createTcpServer());
+    await scope.close();
+    scope = new Scope();
+    const hangUp = await listen(createTcpServer((socket) => socket.destroy()));
+    const errors = [
+      await failure(tls(closing)),
+      await failure(dialTcp({ host: '127.0.0.1', port: gone, timeoutMs: 5000 })),
+      await failure(dialTcp({ host: 'localhost', port: gone, timeoutMs: 5000 })),
+      await failure(tls(hangUp)),
+    ];
+    expect(errors.map(({ code, systemCode }) => [code, systemCode])).to.deep.equal([
+      ['unreachable', 'ECONNREFUSED'],
+      ['unreachable', 'ECONNREFUSED'],
+      ['unreachable', 'ECONNREFUSED'],
+      ['unreachable', 'ECONNRESET'],
+    ]);
+    expect(errors[1]?.message).to.equal(`Cannot connect to 127.0.0.1:${gone}`);
+  });
+
+  it('fails as tls when the peer speaks something else', async () => {
+    const port = await listen(createTcpServer((socket) => socket.write('HTTP/1.1 400 Bad Request\r\n\r\n')));
+    const error = await failure(tls(port));
+    expect([error.code, error.message, error.subjectAltName]).to.deep.equal([
+      'tls',
+      `Cannot make a TLS connection to 127.0.0.1:${port}`,
+      undefined,
+    ]);
+  });
+
+  it('gives up after its deadline and when cancelled', async () => {
+    const port = await listen(createTcpServer());
+    const clock = new FakeClock();
+    const late = failure(tls(port, { clock, timeoutMs: 700 }));
+    clock.advance(700);
+    const controller = new AbortController();
+    const cancelled = failure(tls(port, { signal: controller.signal }));
+    controller.abort();
+    const before = failure(dialTcp({ host: '127.0.0.1', port, timeoutMs: 5000, signal: AbortSignal.abort() }));
+    const errors = await Promise.all([late, cancelled, before]);
+    expect(errors.map(({ code }) => code)).to.deep.equal(['timeout', 'clientGone', 'clientGone']);
+    expect(errors[0]?.message).to.equal(`Cannot connect to 127.0.0.1:${port}: no answer within 700 ms`);
+    expect(clock.pendingCount).to.equal(0);
+  });
+
+  it('dials TCP', async () => {
+    const port = await listen(createTcpServer((socket) => socket.end('hi')));
+    const socket = await dialTcp({ host: '127.0.0.1', port, timeoutMs: 5000 });
+    scope.add(() => void socket.destroy());
+    const [chunk] = (await once(socket, 'data')) as [Buffer];
+    expect([chunk.toString(), socket.listenerCount('error')]).to.deep.equal(['hi', 1]);
+  });
+});
+
+describe('addressText', () => {
+  it('puts brackets around IPv6', () => {
+    expect([addressText({ host: '::1', port: 1 }), addressText({ host: 'h', port: 2 })]).to.deep.equal([
+      '[::1]:1',
+      'h:2',
+    ]);
+  });
+});
+
+describe('TlsSessionCache', () => {
+  it('keeps the latest, the oldest written leaving first', () => {
+    const cache = new TlsSessionCache({ maxEntries: 2 });
+    for (const key of ['a', 'b', 'a', 'c']) cache.set(key, Buffer.from(key));
+    const kept = ['a', 'b', 'c'].map((key) => cache.get(key)?.toString());
+    cache.delete('a');
+    const afterDelete = cache.get('a');
+    cache.clear();
+    expect([kept, afterDelete, cache.get('c')]).to.deep.equal([['a', undefined, 'c'], undefined, undefined]);
+  });
+});

@@ -1,0 +1,593 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
+import { expect } from 'chai';
+import { WebSocket, WebSocketServer } from 'ws';
+import { systemClock } from '../../src/base/clock.ts';
+import { Scope } from '../../src/base/scope.ts';
+import {
+  WebSocketConnection,
+  type WebSocketConnectionOptions,
+  type WebSocketEnd,
+} from '../../src/net/websocket-connection.ts';
+import { requestUpgrade } from '../../src/net/upgrade.ts';
+import {
+  closePayload,
+  encodeFrame,
+  opcodes,
+  WebSocketDecoder,
+  type WebSocketEvent,
+} from '../../src/protocol/websocket/frame.ts';
+import {
+  checkWebSocketAccepted,
+  readWebSocketRequest,
+  websocketAccepted,
+  websocketRequestHeaders,
+} from '../../src/protocol/websocket/handshake.ts';
+import { HeadCollector, parseRequestHead } from '../../src/protocol/http-head.ts';
+import { duplexPair } from '../support/duplex-pair.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const mask = Uint8Array.of(1, 2, 3, 4);
+
+interface Harness {
+  readonly connection: WebSocketConnection;
+  readonly clock: FakeClock;
+  /** The other end of the wire, with bytes unread. */
+  readonly peer: Duplex;
+  /** What the connection told its owner, in order. */
+  readonly log: string[];
+  readonly ends: WebSocketEnd[];
+  /** Sends a masked frame as a client does. */
+  readonly send: (opcode: number, payload?: string | Buffer) => void;
+  /** What the peer can read now, decoded. */
+  readonly received: () => WebSocketEvent[];
+}
+
+/** A server endpoint under test; all its handlers write into one log. */
+function serve(options: Partial<WebSocketConnectionOptions> = {}, highWaterMark = 64 * 1024): Harness {
+  const [ours, peer] = duplexPair({ highWaterMark });
+  const clock = new FakeClock();
+  const log: string[] = [];
+  const ends: WebSocketEnd[] = [];
+  const connection = new WebSocketConnection(
+    { socket: ours, clock },
+    { role: 'server', ...options },
+    {
+      onData: ({ bytes, isFirst, isLast }) =>
+        log.push(
+          `data ${isFirst ? '[' : ''}${bytes.length > 40 ? `${bytes.length} bytes` : bytes.toString()}${isLast ? ']' : ''}`,
+        ),
+      onPing: (payload) => log.push(`ping ${payload.toString()}`),
+      onPong: (payload) => log.push(`pong ${payload.toString()}`),
+      onEnd: (end) => {
+        log.push(`end ${end.how}`);
+        ends.push(end);
+      },
+    },
+  );
+  const decoder = new WebSocketDecoder({ role: 'client', maxMessageBytes: 2 ** 40 });
+  peer.on('error', () => {});
+  return {
+    connection,
+    clock,
+    peer,
+    log,
+    ends,
+    send: (opcode, payload = '') => {
+      for (const bytes of encodeFrame(opcode, [Buffer.from(payload)], { key: mask })) peer.write(bytes);
+    },
+    received: () => {
+      const chunk: unknown = peer.read();
+      return Buffer.isBuffer(chunk) ? decoder.acceptChunk(Buffer.from(chunk)) : [];
+    },
+  };
+}
+
+/** Takes one write at a time, when told to, and gives nothing to read. */
+class SlowSocket extends Duplex {
+  #done: (() => void) | undefined;
+
+  override _read(): void {}
+
+  override _write(_chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.#done = done;
+  }
+
+  takeOne(): void {
+    this.#done?.();
+  }
+}
+
+/** Long enough for bytes to cross the pair, which takes ticks and never time. */
+async function settle(): Promise<void> {
+  for (let round = 0; round < 10; round += 1) await turn();
+}
+
+describe('WebSocketConnection', () => {
+  it('gives messages, answers pings and reports pongs', async () => {
+    const { connection, log, send, received } = serve();
+    send(opcodes.binary, 'one');
+    send(opcodes.ping, 'p');
+    send(opcodes.pong, 'q');
+    send(opcodes.text, '');
+    await settle();
+    expect([log, received()]).to.deep.equal([
+      ['data [one]', 'ping p', 'pong q', 'data []'],
+      [{ type: 'pong', payload: Buffer.from('p') }],
+    ]);
+    connection.destroy();
+  });
+
+  it('takes bytes that came with the upgrade before all others', async () => {
+    const [first, second] = encodeFrame(opcodes.binary, [Buffer.from('early')], { key: mask });
+    const { connection, log, send } = serve({
+      head: Buffer.concat([first ?? '', second ?? Buffer.alloc(0)] as Buffer[]),
+    });
+    send(opcodes.binary, 'late');
+    expect(log).to.deep.equal([]);
+    await settle();
+    expect(log).to.deep.equal(['data [early]', 'data [late]']);
+    connection.destroy();
+  });
+
+  it('sends parts as one message, text, pings and pongs, in order', async () => {
+    const { connection, received } = serve();
+    connection.sendBinary(Buffer.of(1), Buffer.from('abc'));
+    connection.sendText('é');
+    connection.ping(Buffer.from('x'));
+    connection.pong();
+    connection.sendBinary();
+    await settle();
+    const events = received();
+    const bytes = (text: string): Buffer => Buffer.from(text);
+    expect(events.map((event) => (event.type === 'data' ? [event.opcode, event.bytes] : event))).to.deep.equal([
+      ['binary', bytes('\x01abc')],
+      ['text', bytes('é')],
+      { type: 'ping', payload: bytes('x') },
+      { type: 'pong', payload: bytes('') },
+      ['binary', bytes('')],
+    ]);
+    expect(connection.bytesOut).to.equal(6 + 4 + 3 + 2 + 2);
+    connection.destroy();
+  });
+
+  it('answers a close with its code, ends once and closes the socket', async () => {
+    const { connection, ends, send, peer, received } = serve();
+    send(opcodes.close, closePayload(4001, 'bye'));
+    send(opcodes.binary, 'never seen');
+    await settle();
+    expect([ends, received(), connection.isOpen, connection.sendBinary(Buffer.from('x'))]).to.deep.equal([
+      [{ how: 'close', code: 4001, reason: 'bye' }],
+      [{ type: 'close', code: 4001, reason: '' }],
+      false,
+      true,
+    ]);
+    peer.resume().end();
+    await connection.close(1000);
+    expect(ends).to.have.length(1);
+  });
+
+  it('answers a close without a code with one without a code', async () => {
+    const { connection, ends, send, received } = serve();
+    send(opcodes.close);
+    await settle();
+    expect([ends, received()]).to.deep.equal([
+      [{ how: 'close', code: 1005, reason: '' }],
+      [{ type: 'close', code: 1005, reason: '' }],
+    ]);
+    connection.destroy();
+  });
+
+  it('closes after all queued bytes, reads on without giving, and ends with the close of the peer', async () => {
+    const { connection, log, ends, send, received, peer } = serve();
+    connection.sendBinary(Buffer.from('tail'));
+    const closed = connection.close(1000, 'done');
+    connection.sendBinary(Buffer.from('too late'));
+    send(opcodes.binary, 'dropped');
+    send(opcodes.ping, 'dropped');
+    await settle();
+    expect(received().map((event) => (event.type === 'data' ? event.bytes.toString() : event))).to.deep.equal([
+      'tail',
+      { type: 'close', code: 1000, reason: 'done' },
+    ]);
+    expect([log, peer.readableEnded]).to.deep.equal([[], false]);
+    send(opcodes.close, closePayload(1000));
+    await settle();
+    expect(ends).to.deep.equal([{ how: 'close', code: 1000, reason: '' }]);
+    peer.resume().end();
+    await closed;
+  });
+
+  for (const [what, run, want] of [
+    ['FIN of the peer', ({ peer }: Harness) => peer.end(), 'closed'],
+    ['reset', ({ peer }: Harness) => peer.destroy(), 'error'],
+  ] as const) {
+    it(`a close settles at a ${what}`, async () => {
+      const harness = serve();
+      const closed = harness.connection.close(1000);
+      await settle();
+      run(harness);
+      await settle();
+      harness.peer.resume();
+      await closed;
+      expect(harness.ends.map(({ how }) => how)).to.deep.equal([want]);
+    });
+  }
+
+  it('a close gives up on a peer that says nothing, but not while bytes leave', async () => {
+    const socket = new SlowSocket();
+    const clock = new FakeClock();
+    const ends: string[] = [];
+    const connection = new WebSocketConnection(
+      { socket, clock },
+      { role: 'server', closeTimeoutMs: 1000 },
+      { onData: () => {}, onEnd: ({ how }) => ends.push(how) },
+    );
+    for (let count = 0; count < 10; count += 1) connection.sendBinary(Buffer.alloc(1000));
+    const closed = connection.close(1000);
+    await settle();
+    for (let round = 0; round < 3; round += 1) {
+      socket.takeOne();
+      await settle();
+      clock.advance(1000);
+      expect([ends, socket.destroyed]).to.deep.equal([[], false]);
+    }
+    clock.advance(1000);
+    await closed;
+    expect([ends, clock.pendingCount]).to.deep.equal([['closed'], 0]);
+  });
+
+  it('a close goes on while its owner holds a pause', async () => {
+    const { connection, log, send, ends, peer } = serve();
+    await settle();
+    connection.pause();
+    send(opcodes.binary, 'unread');
+    await settle();
+    expect(log).to.deep.equal([]);
+    const closed = connection.close(1000);
+    send(opcodes.close, closePayload(1000));
+    await settle();
+    expect([log, ends.map(({ how }) => how)]).to.deep.equal([['end close'], ['close']]);
+    peer.resume().end();
+    await closed;
+  });
+
+  it('after both closes waits for the FIN of the peer, but not forever', async () => {
+    const { connection, clock, send, peer } = serve({ closeTimeoutMs: 600_000 });
+    const closed = connection.close(1000);
+    send(opcodes.close, closePayload(1000));
+    peer.resume();
+    await settle();
+    expect([peer.readableEnded, peer.destroyed]).to.deep.equal([true, false]);
+    clock.advance(5000); // the close frame left in this time, which counts as progress
+    clock.advance(5000);
+    await closed;
+  });
+
+  it('reports a FIN without a close', async () => {
+    const { connection, ends, peer } = serve();
+    peer.end();
+    await settle();
+    expect([ends, connection.isWritable]).to.deep.equal([[{ how: 'fin' }], false]);
+    peer.resume();
+    await connection.close(1000);
+  });
+
+  it('reports a reset once, and a socket that was already gone', async () => {
+    const { connection, ends, peer } = serve();
+    await settle();
+    peer.destroy();
+    await settle();
+    expect(ends.map(({ how }) => how)).to.deep.equal(['error']);
+    await connection.close(1000);
+    const [gone, farEnd] = duplexPair();
+    farEnd.on('error', () => {});
+    gone.destroy();
+    await settle();
+    const how = await new Promise((resolve) => {
+      const handlers = { onData: () => {}, onEnd: (end: WebSocketEnd) => resolve(end.how) };
+      const late = new WebSocketConnection({ socket: gone, clock: new FakeClock() }, { role: 'server' }, handlers);
+      expect(late.isOpen, 'told a tick later').to.equal(true);
+    });
+    expect(how).to.equal('error');
+  });
+
+  it('destroys at once, reporting closed', async () => {
+    const { connection, ends, peer } = serve({ pingIntervalMs: 10 });
+    connection.destroy();
+    expect(ends).to.deep.equal([{ how: 'closed' }]);
+    await settle();
+    expect(peer.destroyed).to.equal(true);
+    connection.destroy();
+  });
+
+  it('says what a broken peer did wrong, then lingers so that it can read it', async () => {
+    const { connection, log, ends, peer, received, clock } = serve();
+    peer.write(Buffer.concat(encodeFrame(opcodes.binary, [Buffer.from('ok')], { key: mask })));
+    peer.write(Buffer.from('8200', 'hex'));
+    peer.write(Buffer.alloc(100));
+    await settle();
+    expect([log, ends[0]?.how, received()]).to.deep.equal([
+      ['data [ok]', 'end error'],
+      'error',
+      [{ type: 'close', code: 1002, reason: '' }],
+    ]);
+    expect(peer.destroyed).to.equal(false);
+    clock.advance(10_000);
+    await connection.close(1000);
+  });
+
+  it('limits messages', async () => {
+    const { connection, send, received, log } = serve({ maxMessageBytes: 10 });
+    send(opcodes.binary, '0123456789');
+    send(opcodes.binary, '0123456789a');
+    await settle();
+    expect([log, received()]).to.deep.equal([
+      ['data [0123456789]', 'end error'],
+      [{ type: 'close', code: 1009, reason: '' }],
+    ]);
+    connection.destroy();
+  });
+
+  it('counts pauses, also before its first byte', async () => {
+    const { connection, log, send } = serve({
+      head: Buffer.concat(encodeFrame(opcodes.binary, [Buffer.from('head')], { key: mask })),
+    });
+    connection.resume(); // without a pause: nothing
+    connection.pause();
+    connection.pause();
+    send(opcodes.binary, 'more');
+    await settle();
+    connection.resume();
+    await settle();
+    expect(log).to.deep.equal([]);
+    connection.resume();
+    await settle();
+    expect(log).to.deep.equal(['data [head]', 'data [more]']);
+    connection.pause();
+    send(opcodes.binary, 'again');
+    await settle();
+    expect(log).to.have.length(2);
+    connection.resume();
+    await settle();
+    expect(log).to.have.length(3);
+    connection.destroy();
+  });
+
+  it('does not report a FIN before the bytes that a pause holds back', async () => {
+    const { connection, log, peer, send } = serve({
+      head: Buffer.concat(encodeFrame(opcodes.binary, [Buffer.from('head')], { key: mask })),
+    });
+    connection.pause();
+    send(opcodes.binary, 'more');
+    peer.end();
+    await settle();
+    expect(log).to.deep.equal([]);
+    connection.resume();
+    await settle();
+    expect(log).to.deep.equal(['data [head]', 'data [more]', 'end fin']);
+    peer.resume();
+    await connection.close(1000);
+  });
+
+  it('tells its owner to wait while the peer does not read, and when to go on', async () => {
+    const { connection, peer } = serve({}, 1000);
+    let sent = 0;
+    while (connection.sendBinary(Buffer.alloc(10_000)) && sent < 100) sent += 1;
+    expect([sent < 100, connection.isWritable]).to.deep.equal([true, false]);
+    let drains = 0;
+    connection.onDrain(() => {
+      drains += 1;
+    });
+    await settle();
+    expect(drains).to.equal(0);
+    peer.resume();
+    await settle();
+    expect([drains, connection.isWritable]).to.deep.equal([1, true]);
+    connection.onDrain(() => {
+      drains += 1;
+    });
+    expect(drains).to.equal(2);
+    connection.destroy();
+    connection.onDrain(() => {
+      drains += 1;
+    });
+    expect(drains).to.equal(2);
+  });
+
+  it('owes one pong, for the latest ping, to a peer that pings without reading', async () => {
+    const { connection, peer, send, log } = serve({}, 1000);
+    while (connection.sendBinary(Buffer.alloc(10_000)));
+    const before = connection.bytesOut;
+    for (let count = 0; count < 50; count += 1) send(opcodes.ping, String(count));
+    await settle();
+    expect([log.length, connection.bytesOut]).to.deep.equal([50, before]);
+    const decoder = new WebSocketDecoder({ role: 'client' });
+    const pongs: string[] = [];
+    peer.on('data', (chunk: Buffer) => {
+      for (const event of decoder.acceptChunk(Buffer.from(chunk)))
+        if (event.type === 'pong') pongs.push(event.payload.toString());
+    });
+    await settle();
+    expect(pongs).to.deep.equal(['49']);
+    connection.destroy();
+  });
+
+  it('pings at its interval while the peer reads', async () => {
+    const { connection, clock, received } = serve({ pingIntervalMs: 1000 });
+    clock.advance(2500);
+    await settle();
+    expect(received().map(({ type }) => type)).to.deep.equal(['ping', 'ping']);
+    void connection.close(1000);
+    expect(clock.pendingCount, 'only the close is waited for').to.equal(1);
+    connection.destroy();
+    await settle();
+    expect(clock.pendingCount).to.equal(0);
+  });
+
+  it('lets its owner close or destroy it inside onData', async () => {
+    for (const how of ['close', 'destroy'] as const) {
+      const [ours, peer] = duplexPair();
+      peer.on('error', () => {});
+      const seen: string[] = [];
+      const connection = new WebSocketConnection(
+        { socket: ours, clock: new FakeClock() },
+        { role: 'server' },
+        {
+          onData: ({ bytes }) => {
+            seen.push(bytes.toString());
+            if (how === 'close') void connection.close(1000);
+            else connection.destroy();
+          },
+          onEnd: (end) => seen.push(end.how),
+        },
+      );
+      const frames = ['a', 'b'].flatMap((text) => encodeFrame(opcodes.binary, [Buffer.from(text)], { key: mask }));
+      peer.write(Buffer.concat([...frames, ...encodeFrame(opcodes.close, [], { key: mask })]));
+      await settle();
+      expect(seen).to.deep.equal(how === 'close' ? ['a', 'close'] : ['a', 'closed']);
+      connection.destroy();
+    }
+  });
+
+  it('masks as a client, with keys that differ, and leaves the bytes of its owner alone', async () => {
+    const [ours, peer] = duplexPair();
+    peer.on('error', () => {});
+    const connection = new WebSocketConnection(
+      { socket: ours, clock: new FakeClock() },
+      { role: 'client' },
+      { onData: () => {}, onEnd: () => {} },
+    );
+    const bytes = Buffer.from('same bytes');
+    for (let count = 0; count < 20; count += 1) connection.sendBinary(bytes);
+    await settle();
+    const wire = peer.read() as Buffer;
+    const size = 2 + 4 + bytes.length;
+    const keys = Array.from({ length: 20 }, (_, at) => wire.subarray(at * size + 2, at * size + 6).toString('hex'));
+    expect([bytes.toString(), new Set(keys).size]).to.deep.equal(['same bytes', 20]);
+    connection.destroy();
+  });
+});
+
+describe('WebSocketConnection and ws', () => {
+  let scope: Scope;
+  beforeEach(() => {
+    scope = new Scope();
+  });
+  afterEach(() => scope.close());
+
+  /** A TCP listener; what it accepts is destroyed with the test. */
+  async function listen(onSocket: (socket: Socket) => void): Promise<number> {
+    const server = createServer((socket) => {
+      scope.add(() => void socket.destroy());
+      onSocket(socket);
+    });
+    scope.add(async () => {
+      server.close();
+      await once(server, 'close');
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  }
+
+  it('as a server echoes what a ws client sends, whole, fragmented, large, and closes in order', async () => {
+    const port = await listen((socket) => {
+      const collector = new HeadCollector();
+      socket.once('data', (chunk: Buffer) => {
+        const found = collector.acceptChunk(chunk);
+        if (found === undefined) throw new Error('the head came in pieces');
+        const { method, headers } = parseRequestHead(found.raw);
+        const { key, protocols } = readWebSocketRequest(method, headers);
+        socket.write(websocketAccepted(key, protocols[0]));
+        let parts: Buffer[] = [];
+        const connection = new WebSocketConnection(
+          { socket, clock: systemClock },
+          { role: 'server', head: found.rest },
+          {
+            onData: ({ opcode, bytes, isLast }) => {
+              parts.push(Buffer.from(bytes));
+              if (!isLast) return;
+              if (opcode === 'text') connection.sendText(Buffer.concat(parts).toString());
+              else connection.sendBinary(...parts);
+              parts = [];
+            },
+            onEnd: () => {},
+          },
+        );
+      });
+    });
+    const client = new WebSocket(`ws://127.0.0.1:${port}/`, ['v4.channel.k8s.io'], { perMessageDeflate: false });
+    scope.add(() => client.terminate());
+    const messages: [data: string, isBinary: boolean][] = [];
+    client.on('message', (data: Buffer, isBinary: boolean) => messages.push([data.toString('latin1'), isBinary]));
+    await once(client, 'open');
+    const large = Buffer.alloc(3 * 1024 * 1024, 'abc');
+    client.send('text');
+    client.send('frag', { fin: false });
+    client.send('ments', { fin: true });
+    for (const size of [0, 1, 125, 126, 65_535, 65_536]) client.send(large.subarray(0, size));
+    client.send(large);
+    client.ping('p');
+    const [pong] = (await once(client, 'pong')) as [Buffer];
+    client.close(1000, 'done');
+    const [code] = (await once(client, 'close')) as [number];
+    expect({ code, pong: pong.toString(), protocol: client.protocol }).to.deep.equal({
+      code: 1000,
+      pong: 'p',
+      protocol: 'v4.channel.k8s.io',
+    });
+    expect(messages.map(([data, isBinary]) => [isBinary, data.length])).to.deep.equal([
+      [false, 4],
+      [false, 9],
+      ...[0, 1, 125, 126, 65_535, 65_536, large.length].map((size) => [true, size]),
+    ]);
+    expect(messages.at(-1)?.[0] === large.toString('latin1')).to.equal(true);
+  });
+
+  it('as a client talks to a ws server and is closed by it', async () => {
+    const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => 'v5.channel.k8s.io' });
+    scope.add(async () => {
+      for (const client of server.clients) client.terminate();
+      server.close();
+      await once(server, 'close');
+    });
+    await once(server, 'listening');
+    server.on('connection', (client) => {
+      client.on('message', (data: Buffer) => {
+        client.send(data.subarray(0, 5), { fin: false });
+        client.send(data.subarray(5), { fin: true });
+        client.ping('keep');
+        client.close(1000, 'bye');
+      });
+    });
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    scope.add(() => void socket.destroy());
+    await once(socket, 'connect');
+    const key = Buffer.alloc(16, 7).toString('base64');
+    const protocols = ['v5.channel.k8s.io', 'v4.channel.k8s.io'];
+    const headers = [['Host', 'h'] as const, ...websocketRequestHeaders(key, protocols)];
+    const { head, rest } = await requestUpgrade(socket, { method: 'GET', target: '/', headers }, { timeoutMs: 1000 });
+    expect(checkWebSocketAccepted(head, { key, protocols })).to.equal('v5.channel.k8s.io');
+    const seen: string[] = [];
+    await new Promise<void>((resolve) => {
+      const connection = new WebSocketConnection(
+        { socket, clock: systemClock },
+        { role: 'client', head: rest },
+        {
+          onData: ({ bytes, isFirst, isLast }) =>
+            seen.push(`${isFirst ? '[' : ''}${bytes.toString()}${isLast ? ']' : ''}`),
+          onPing: (payload) => seen.push(payload.toString()),
+          onEnd: (end) => {
+            seen.push(end.how === 'close' ? `${end.code} ${end.reason}` : end.how);
+            resolve();
+          },
+        },
+      );
+      connection.sendBinary(Buffer.from('hello '), Buffer.from('world'));
+    });
+    expect(seen).to.deep.equal(['[hello', ' world]', 'keep', '1000 bye']);
+  });
+});
