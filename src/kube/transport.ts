@@ -217,7 +217,8 @@ function transportError(cause: unknown, authority: string, hasHead: boolean): Ke
   if (code === 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH') {
     return new KexerError('badRequest', 'Cannot send the request: its body is not as long as it said', { cause });
   }
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+  const isUnreadable = cause instanceof Error && cause.name === 'HTTPParserError';
+  if (isUnreadable || code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new KexerError('badGateway', `Cannot understand the answer of the apiserver at ${authority}`, { cause });
   }
   return new KexerError('unreachable', `Cannot reach the apiserver at ${authority}`, { cause });
