@@ -2,9 +2,30 @@
 // two kubelets on loopback, seeds them, and writes the files that kubectl and kexer need. It is no cluster: pods are local processes
 // of the user who started it.
 
-import type { Clock } from '../base/clock.ts';
-import type { Store } from './apiserver/store.ts';
-import type { Kubelet } from './kubelet/kubelet.ts';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+import { type Clock, systemClock } from '../base/clock.ts';
+import { Scope } from '../base/scope.ts';
+import { generateClient } from '../certs/generate.ts';
+import { makeUser } from '../kube/user.ts';
+import { ClusterApiserver } from './apiserver/cluster-apiserver.ts';
+import { defaultAudience } from './apiserver/identity/service-account-tokens.ts';
+import { Store } from './apiserver/store.ts';
+import {
+  type CredentialFiles,
+  type Credentials,
+  makeCredentials,
+  userAlice,
+  userViewer,
+  writeCredentials,
+} from './credentials.ts';
+import { dumpCommand } from './kubelet/commands.ts';
+import { Kubelet } from './kubelet/kubelet.ts';
+import { accountKubeconfig, sandboxKubeconfig, writeKexerConfig, writeKubeconfig } from './kubeconfigs.ts';
+import { samplePodNames, samplePods, sampleNamespace } from './seed-pods.ts';
+import { kexerNamespace, seedCluster, seedKexer } from './seed.ts';
 
 export interface SandboxOptions {
   /** Folder for everything the sandbox writes; made if absent. Left out: a temporary folder, removed again by `stop()`. */
@@ -16,6 +37,8 @@ export interface SandboxOptions {
   readonly hasSamplePods?: boolean;
   /** Nodes without kubelets and pods: the quick form for tests that need only the apiserver; default true. */
   readonly hasKubelets?: boolean;
+  /** Lines for people, seldom: a defect behind a 500, a pod that cannot start. Default: nowhere. */
+  readonly log?: (line: string) => void;
 }
 
 /** PEM files in the sandbox's folder; `…CertFile` and `…KeyFile` belong together. */
@@ -42,6 +65,8 @@ export interface SandboxFiles {
   readonly kexerKubeconfig: string;
   /** Kubeconfig of the impersonator (token of kexec-system/kexer-impersonator). */
   readonly impersonatorKubeconfig: string;
+  /** The same token alone, as `identity.impersonator.tokenFile` wants it. */
+  readonly impersonatorTokenFile: string;
   /** What `kexer serve --config` starts with. */
   readonly kexerConfig: string;
   /** For people and kubectl: see {@link Sandbox.contexts}. */
@@ -109,8 +134,220 @@ export interface Sandbox {
   stop(): Promise<void>;
 }
 
-/** Starts a whole sandbox; settles when the apiserver answers and the sample pods run. */
+const nodes = [
+  { name: 'node1', generation: '1.36' },
+  { name: 'node2', generation: '1.35' },
+] as const;
+
+const accountTokenSeconds = 365 * 24 * 3600;
+
+/** Starts a whole sandbox; settles when the apiserver answers and the nodes are Ready. */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
-  await Promise.resolve(options);
-  throw new Error('Cannot start the sandbox: not built yet');
+  const scope = new Scope();
+  try {
+    return await start(scope, options);
+  } catch (error) {
+    await scope.close();
+    throw error;
+  }
+}
+
+async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
+  const clock = options.clock ?? systemClock;
+  const log = options.log ?? (() => {});
+  const dir = await openFolder(scope, options.dir);
+  const credentials = await makeCredentials({ nodeNames: nodes.map(({ name }) => name) });
+  const pemFiles = await writeCredentials(join(dir, 'certs'), credentials);
+
+  const store = new Store({ clock });
+  const apiserver = new ClusterApiserver(
+    { store, clock },
+    {
+      port: options.apiserverPort ?? 0,
+      dir,
+      credentials,
+      staticTokens: new Map([
+        [credentials.aliceToken, makeUser({ name: userAlice })],
+        [credentials.viewerToken, makeUser({ name: userViewer })],
+      ]),
+      log,
+    },
+  );
+  scope.add(() => apiserver.close());
+  await apiserver.start();
+  seedCluster(store, {
+    clientCaPem: credentials.clientCa.cert,
+    frontProxyCaPem: credentials.frontProxyCa.cert,
+    apiserverPort: apiserver.server.port,
+  });
+
+  const kubelets = new Map<string, Kubelet>();
+  if (options.hasKubelets !== false) {
+    for (const node of nodes) {
+      const kubelet = makeKubelet({ store, clock, apiserver, credentials, log }, { ...node, dir });
+      scope.add(() => kubelet.stop());
+      kubelets.set(node.name, kubelet);
+    }
+    await Promise.all([...kubelets.values()].map((kubelet) => kubelet.start()));
+    if (options.hasSamplePods !== false) for (const pod of samplePods()) store.create(podResource, pod);
+  }
+
+  const files = await writeFiles(dir, pemFiles, { apiserver, credentials });
+  return {
+    dir,
+    files,
+    store,
+    apiserver: {
+      get port() {
+        return apiserver.server.port;
+      },
+      get url() {
+        return apiserver.server.url;
+      },
+      kill: () => apiserver.server.kill(),
+      stop: () => apiserver.server.stop(),
+      restart: async () => {
+        await apiserver.server.stop();
+        await apiserver.server.start();
+      },
+      get openStreams() {
+        return apiserver.connections.open;
+      },
+    },
+    kubelets,
+    tokens: { alice: credentials.aliceToken, viewer: credentials.viewerToken },
+    serviceAccountToken: (namespace, name, wanted = {}) => apiserver.accounts.issue(namespace, name, wanted).token,
+    clientCertificate: ({ name, groups = [] }) =>
+      generateClient(credentials.clientCa, { commonName: name, organizations: groups }),
+    registerKexer: async ({ port, caPem = credentials.servingCa.cert }) => {
+      seedKexer(store, { port, caPem });
+      const plan = sandboxKubeconfig(credentials, { apiserverUrl: apiserver.server.url, kexer: { port, caPem } });
+      await writeKubeconfig(files.kubeconfig, plan);
+    },
+    ready: () => podsReady(store, options.hasSamplePods === false || kubelets.size === 0 ? [] : samplePodNames),
+    stop: () => scope.close(),
+  };
+}
+
+/** The folder, emptied of an earlier sandbox's logs; a temporary one goes with the sandbox. */
+async function openFolder(scope: Scope, wanted: string | undefined): Promise<string> {
+  if (wanted === undefined) {
+    const dir = await mkdtemp(join(tmpdir(), 'kexer-sandbox-'));
+    scope.add(() => rm(dir, { recursive: true, force: true }));
+    return dir;
+  }
+  const dir = resolve(wanted);
+  await mkdir(dir, { recursive: true });
+  for (const name of ['audit.log', 'connections.log']) await rm(join(dir, name), { force: true });
+  return dir;
+}
+
+function makeKubelet(
+  parts: {
+    store: Store;
+    clock: Clock;
+    apiserver: ClusterApiserver;
+    credentials: Credentials;
+    log: (line: string) => void;
+  },
+  node: { name: string; generation: '1.36' | '1.35'; dir: string },
+): Kubelet {
+  const { store, clock, apiserver, credentials, log } = parts;
+  return new Kubelet(
+    {
+      store,
+      clock,
+      serving: credentials.nodes.get(node.name) ?? credentials.apiserver,
+      clientCa: credentials.clientCa.cert,
+      reviewToken: async (token) => {
+        await Promise.resolve();
+        return apiserver.authenticator.token(token, [defaultAudience])?.user;
+      },
+      reviewAccess: async (user, action) => {
+        await Promise.resolve();
+        const decision = apiserver.authorizer.authorize(user, {
+          isResourceRequest: true,
+          path: '',
+          verb: action.verb,
+          apiGroup: '',
+          resource: 'nodes',
+          subresource: action.subresource,
+          namespace: '',
+          name: action.nodeName,
+        });
+        return { allowed: decision.isAllowed };
+      },
+      issueToken: ({ namespace, name, podName, podUid }) => {
+        const registered = store.get({ group: '', resource: 'nodes', namespace: '', name: node.name });
+        return apiserver.accounts.issue(namespace, name, {
+          expiresInSeconds: accountTokenSeconds,
+          bound: {
+            kind: 'Pod',
+            name: podName,
+            uid: podUid,
+            node: { name: node.name, uid: registered?.metadata.uid ?? '' },
+          },
+        }).token;
+      },
+      log,
+    },
+    {
+      nodeName: node.name,
+      generation: node.generation,
+      dir: join(node.dir, 'nodes', node.name),
+      apiserver: { host: '127.0.0.1', port: apiserver.server.port },
+      commands: new Map([['dump', dumpCommand]]),
+    },
+  );
+}
+
+async function writeFiles(
+  dir: string,
+  pemFiles: CredentialFiles,
+  { apiserver, credentials }: { apiserver: ClusterApiserver; credentials: Credentials },
+): Promise<SandboxFiles> {
+  const token = (name: string): string =>
+    apiserver.accounts.issue(kexerNamespace, name, { expiresInSeconds: accountTokenSeconds }).token;
+  const [kexerToken, impersonatorToken] = [token('kexer'), token('kexer-impersonator')];
+  const files: SandboxFiles = {
+    ...pemFiles,
+    kexerKubeconfig: join(dir, 'kexer.kubeconfig'),
+    impersonatorKubeconfig: join(dir, 'impersonator.kubeconfig'),
+    impersonatorTokenFile: join(dir, 'certs', 'impersonator.token'),
+    kexerConfig: join(dir, 'kexer.yaml'),
+    kubeconfig: join(dir, 'kubeconfig'),
+    auditLog: join(dir, 'audit.log'),
+    connectionLog: join(dir, 'connections.log'),
+  };
+  const { url } = apiserver.server;
+  await writeFile(files.impersonatorTokenFile, impersonatorToken, { mode: 0o600 });
+  await writeKubeconfig(files.kexerKubeconfig, accountKubeconfig(credentials, url, { token: kexerToken }));
+  const impersonator = accountKubeconfig(credentials, url, { token: impersonatorToken });
+  await writeKubeconfig(files.impersonatorKubeconfig, impersonator);
+  await writeKexerConfig(files.kexerConfig, files);
+  await writeKubeconfig(files.kubeconfig, sandboxKubeconfig(credentials, { apiserverUrl: url }));
+  return files;
+}
+
+const podResource = { group: '', resource: 'pods' } as const;
+
+/** Settles when all named pods of the sample namespace are Ready. */
+function podsReady(store: Store, names: readonly string[]): Promise<void> {
+  const areReady = (): boolean =>
+    names.every((name) => {
+      const pod = store.get({ ...podResource, namespace: sampleNamespace, name });
+      const status = pod?.['status'] as { conditions?: readonly { type: string; status: string }[] } | undefined;
+      return status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
+    });
+  return new Promise((resolve) => {
+    if (areReady()) {
+      resolve();
+      return;
+    }
+    const stop = store.watch(podResource, undefined, () => {
+      if (!areReady()) return;
+      stop();
+      resolve();
+    });
+  });
 }

@@ -12,18 +12,19 @@ import {
 } from '../../../kube/status.ts';
 import type { ApiRequest } from '../chain/api-request.ts';
 import { kubeTime } from '../objects/object.ts';
+import { decodeProtobuf, protobufMediaType } from '../requests/protobuf.ts';
 
 export type JsonObject = Record<string, unknown>;
 
 /** The posted object as plain JSON. @throws StatusError 400 or 415. */
 export async function readReview(request: ApiRequest, kind: string, groupVersion: string): Promise<JsonObject> {
   const type = request.header('content-type')?.split(';')[0]?.trim() ?? 'application/json';
-  if (type !== 'application/json') {
-    const accepted = ['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf'];
+  if (type !== 'application/json' && type !== protobufMediaType) {
+    const accepted = ['application/json', 'application/yaml', protobufMediaType];
     throw new StatusError(unsupportedMediaType(accepted));
   }
-  const body = (await request.body()).toString('utf8');
-  const object = parseObject(body, kind);
+  const body = await request.body();
+  const object = type === protobufMediaType ? decodeProtobuf(body) : parseObject(body.toString('utf8'), kind);
   const sent = textAt(object, 'kind');
   if (sent !== '' && sent !== kind) {
     const message = `${sent} in version "${groupVersion.split('/').at(-1)}" cannot be handled as a ${kind}`;
