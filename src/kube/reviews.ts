@@ -103,16 +103,17 @@ export class Reviews {
     const endMs = this.#clock.monotonic() + deadlineMs;
     let delayMs = firstDelayMs;
     for (let attempt = 1; ; attempt += 1) {
-      const leftMs = endMs - this.#clock.monotonic();
       try {
-        return await this.#client.json({ method: 'POST', target, body, timeoutMs: leftMs });
+        return await this.#client.json({ method: 'POST', target, body, timeoutMs: endMs - this.#clock.monotonic() });
       } catch (error) {
+        if (attempt === tries || !isRetriable(error)) throw error;
         const waitMs = Math.max(delayMs * (1 + this.#random() * jitter), retryAfterMs(error));
-        const isTimeLeft = this.#clock.monotonic() + waitMs < endMs;
-        if (attempt === tries || !isTimeLeft || !isRetriable(error)) throw error;
+        if (this.#clock.monotonic() + waitMs >= endMs) throw error;
         await new Promise<void>((resolve) => {
           this.#clock.after(waitMs, resolve);
         });
+        // A timer may be late, in a busy process by much.
+        if (this.#clock.monotonic() >= endMs) throw error;
         delayMs *= delayFactor;
       }
     }
