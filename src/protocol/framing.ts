@@ -5,7 +5,6 @@
 import { Buffer } from 'node:buffer';
 import { KexerError, type ErrorCode } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
-import { unreachable } from '../base/unreachable.ts';
 import { getAllHeaders, type RawHeaders } from './raw-headers.ts';
 
 export type RequestFraming =
@@ -60,16 +59,9 @@ export function responseFraming(method: string, head: { status: number; headers:
 
 /** The framing headers of an outgoing message; all inbound ones must have been stripped before. */
 export function framingHeaders(framing: RequestFraming): RawHeaders {
-  switch (framing.kind) {
-    case 'none':
-      return [];
-    case 'length':
-      return [['Content-Length', String(framing.length)]];
-    case 'chunked':
-      return [['Transfer-Encoding', 'chunked']];
-    default:
-      return unreachable(framing);
-  }
+  if (framing.kind === 'none') return [];
+  if (framing.kind === 'length') return [['Content-Length', String(framing.length)]];
+  return [['Transfer-Encoding', 'chunked']];
 }
 
 function isChunked(encodings: readonly string[]): boolean {

@@ -117,6 +117,7 @@ describe('WebSocketConnection', () => {
       ['data [one]', 'ping p', 'pong q', 'data []'],
       [{ type: 'pong', payload: Buffer.from('p') }],
     ]);
+    expect([connection.bytesIn, connection.bytesOut]).to.deep.equal([9 + 7 + 7 + 6, 3]);
     connection.destroy();
   });
 
