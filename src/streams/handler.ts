@@ -70,9 +70,14 @@ export class StreamHandler {
     }
     // From here to the first listener of the leg nothing may be awaited: bytes that come in between would be lost.
     const earlyBytes = early.release();
-    if ('run' in opened) await opened.run({ socket, head: earlyBytes });
-    else if (early.gone.aborted) socket.destroy();
-    else refuseUpgrade(this.#deps, socket, opened);
+    if (early.gone.aborted) {
+      if ('run' in opened) opened.discard();
+      socket.destroy();
+    } else if ('run' in opened) {
+      await opened.run({ socket, head: earlyBytes });
+    } else {
+      refuseUpgrade(this.#deps, socket, opened);
+    }
   }
 
   /**

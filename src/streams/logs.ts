@@ -1,168 +1,31 @@
-// pods/log straight from the kubelet: the preflight's 200 opens it. Bytes pass as they come, flushed at once; a body that the kubelet cut
-// short breaks the client's response, since a clean end would make half a log look like a whole one.
+// pods/log over HTTP: the kubelet's bytes pass as they come, flushed at once. A body that the kubelet cut short breaks the client's
+// response, since a clean end would make half a log look like a whole one.
 
-import { type IncomingMessage, request as httpRequest } from 'node:http';
-import type { TLSSocket } from 'node:tls';
+import type { IncomingMessage } from 'node:http';
 
-import type { Clock } from '../base/clock.ts';
-import { describeError, KexerError } from '../base/errors.ts';
+import { describeError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
-import { badRequest, failure, internalError, type Status, StatusError } from '../kube/status.ts';
 import { abortResponse, type AnyResponse, flushHead, sendAnswer, setHead } from '../net/http-answer.ts';
-import { parseQuery } from '../protocol/query.ts';
-import { dialKubelet, kubeletCredential } from './kubelet-dial.ts';
-import { ownProblem } from './kubelet-refusal.ts';
-import { kubeletLogQuery, logPreflightQuery, type LogOptions, parseLogOptions } from './log-options.ts';
-import { askLog } from './preflight.ts';
+import { logSubject, type LogSourceDeps, openLog } from './log-source.ts';
 import type { SessionRegistry } from './registry.ts';
-import type { SessionEnd, SessionSubject } from './session.ts';
-import { findTarget, type Target } from './target.ts';
-
-export interface LogDeps {
-  readonly clock: Clock;
-  readonly sessions: SessionRegistry;
-  readonly version: string;
-}
-
-/** A kubelet commits its 200 before it reads; longer means that it hangs. kube-apiserver waits as long as its request lives. */
-const headTimeoutMs = 60_000;
-/** What kube-apiserver reads of a refusal. */
-const maxRefusalBytes = 50_000;
+import type { SessionEnd } from './session.ts';
 
 /** @throws StatusError | KexerError only while nothing of the response was written. */
-export async function serveLog(deps: LogDeps, call: Call, response: AnyResponse): Promise<void> {
-  const options = parseLogOptions(parseQuery(call.inner.rawQuery));
-  const { signal } = call;
-  const targeting = findLogTarget(call, options, signal);
-  targeting.catch(() => {}); // reported below, after the preflight's answer
-  const preflight = await askLog(call, { query: logPreflightQuery(options), version: deps.version, signal });
-  if (!preflight.isAllowed) {
-    sendAnswer(response, preflight.answer);
+export async function serveLog(
+  deps: LogSourceDeps & { sessions: SessionRegistry },
+  call: Call,
+  response: AnyResponse,
+): Promise<void> {
+  const log = await openLog(deps, call, call.signal);
+  if ('status' in log) {
+    sendAnswer(response, log);
     return;
   }
-  const target = await targeting;
-  const body = await openLog(deps, call, target, options, signal);
-  const log = new LogRelay(body, response);
-  const session = deps.sessions.open(subjectOf(call, target), (message) => log.end(message));
+  const relay = new LogRelay(log.body, response);
+  const subject = logSubject(call, log.target, `HTTP/${call.httpVersion}`);
+  const session = deps.sessions.open(subject, (message) => relay.end(message));
   response.setHeader('Audit-Id', call.auditId);
-  deps.sessions.finish(session, await log.run((bytes) => (session.bytesOut += bytes)));
-}
-
-function findLogTarget(call: Call, options: LogOptions, signal: AbortSignal): Promise<Target> {
-  const { namespace, name: pod } = call.inner.info;
-  return findTarget(call.cluster, { namespace, pod, container: options.container }, signal);
-}
-
-/** The open body of the kubelet's answer. @throws for anything but success */
-async function openLog(
-  deps: LogDeps,
-  call: Call,
-  target: Target,
-  options: LogOptions,
-  signal: AbortSignal,
-): Promise<IncomingMessage> {
-  const access = call.cluster.kubelet;
-  const socket = await dialKubelet(deps, access, target, signal);
-  const path = `/containerLogs/${[target.namespace, target.pod, target.container].map(encodeURIComponent).join('/')}`;
-  const query = kubeletLogQuery(options);
-  const answer = await requestLog(deps, socket, {
-    target: query === '' ? path : `${path}?${query}`,
-    node: target.node,
-    headers: {
-      Host: `${target.host.includes(':') ? `[${target.host}]` : target.host}:${target.port}`,
-      'User-Agent': `kexer/${deps.version}`,
-      ...Object.fromEntries(kubeletCredential(access)),
-    },
-    signal,
-  });
-  const status = answer.statusCode ?? 0;
-  // The range that kube-apiserver takes as success (GenericHttpResponseChecker).
-  if (status >= 200 && status <= 206) return answer;
-  const text = await readText(answer).finally(() => socket.destroy());
-  throw new StatusError(refusalStatus(status, text, target));
-}
-
-interface LogRequest {
-  readonly target: string;
-  readonly node: string;
-  readonly headers: Record<string, string>;
-  readonly signal: AbortSignal;
-}
-
-/** One GET on a socket of its own, which ends with it. */
-function requestLog(deps: LogDeps, socket: TLSSocket, request: LogRequest): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const outgoing = httpRequest({
-      createConnection: () => socket,
-      method: 'GET',
-      path: request.target,
-      headers: request.headers,
-      setDefaultHeaders: false,
-      signal: request.signal,
-    });
-    const timer = deps.clock.after(headTimeoutMs, () => {
-      outgoing.destroy(
-        new KexerError('timeout', `Cannot read the log: no answer of the kubelet of node ${request.node}`),
-      );
-    });
-    outgoing.on('response', (answer) => {
-      timer.cancel();
-      resolve(answer);
-    });
-    // Also after the answer began: the body's own listeners see the cut then.
-    outgoing.on('error', (error) => {
-      timer.cancel();
-      reject(requestError(error, request));
-    });
-    outgoing.end();
-  });
-}
-
-function requestError(error: Error, request: LogRequest): Error {
-  if (error instanceof KexerError) return error;
-  if (request.signal.aborted) return new KexerError('clientGone', 'Cannot read the log: the client has left');
-  return new KexerError('badGateway', `Cannot read the log from the kubelet of node ${request.node}`, { cause: error });
-}
-
-async function readText(answer: IncomingMessage): Promise<string> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of answer) {
-      parts.push(chunk as Buffer);
-      length += (chunk as Buffer).length;
-      if (length >= maxRefusalBytes) break;
-    }
-  } catch {
-    // A cut refusal is a refusal all the same; what came of its text is shown.
-  }
-  return Buffer.concat(parts, length).toString('utf8', 0, Math.min(length, maxRefusalBytes));
-}
-
-const genericMessages: Readonly<Record<number, readonly [reason: string, message: string]>> = {
-  404: ['NotFound', 'the server could not find the requested resource'],
-  405: ['MethodNotAllowed', 'the server does not allow this method on the requested resource'],
-  422: ['Invalid', 'the server rejected our request due to an error in our request'],
-  429: ['TooManyRequests', 'the server has received too many requests and has asked us to try again later'],
-  503: ['ServiceUnavailable', 'the server is currently unable to handle the request'],
-  504: [
-    'Timeout',
-    'the server was unable to return a response in the time allotted, but may still be processing the request',
-  ],
-};
-
-/** A kubelet's refusal in kube-apiserver's words (NewGenericServerResponse); the preflight has mostly given them before. */
-function refusalStatus(code: number, text: string, target: Target): Status {
-  const own = ownProblem({ status: code, headers: [], body: Buffer.from(text) }, { node: target.node, verb: 'get' });
-  if (own !== undefined) return own;
-  if (code === 500) return internalError(text);
-  if (code === 400) return badRequest(text);
-  const [reason, message] = genericMessages[code] ?? [
-    code > 500 ? 'InternalError' : '',
-    `an error on the server (${JSON.stringify(text)}) has prevented the request from succeeding`,
-  ];
-  const details = { name: target.pod, kind: 'pods/log' };
-  return failure(code, reason, `${message} ( pods/log ${target.pod})`, details);
+  deps.sessions.finish(session, await relay.run((bytes) => (session.bytesOut += bytes)));
 }
 
 /** From the kubelet's body to the client's response, with the client's pace. */
@@ -240,25 +103,4 @@ class LogRelay {
 /** The two response classes have `write` overloads that TypeScript cannot join. */
 function writeChunk(response: AnyResponse, chunk: Buffer): boolean {
   return 'stream' in response ? response.write(chunk) : response.write(chunk);
-}
-
-function subjectOf(call: Call, target: Target): SessionSubject {
-  const { effectiveUser } = call.identity;
-  return {
-    kind: 'log',
-    user: effectiveUser,
-    ...(effectiveUser.name === call.caller.user.name ? {} : { originalUser: call.caller.user }),
-    clusterNamespace: call.clusterNamespace,
-    cluster: call.cluster.name,
-    namespace: target.namespace,
-    pod: target.pod,
-    podUid: target.podUid,
-    container: target.container,
-    node: target.node,
-    command: [],
-    clientProtocol: `HTTP/${call.httpVersion}`,
-    kubeletProtocol: 'HTTP/1.1',
-    remoteAddress: call.remoteAddress,
-    auditId: call.auditId,
-  };
 }

@@ -7,7 +7,6 @@ import type { TLSSocket } from 'node:tls';
 
 import type { Authorizer } from '../auth/authorize.ts';
 import type { Clock } from '../base/clock.ts';
-import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
 import type { Call } from '../clusters/call.ts';
 import { badRequest } from '../kube/status.ts';
@@ -32,6 +31,8 @@ import { dialKubelet } from './kubelet-dial.ts';
 import { type KubeletLeg, kubeletProtocol, openKubeletLeg } from './kubelet-leg.ts';
 import { refusalAnswer } from './kubelet-refusal.ts';
 import type { Leg, RunningStream } from './leg.ts';
+import { LogSocket } from './log-socket.ts';
+import { logSubject, openLog } from './log-source.ts';
 import { kubeletQuery, parseStreamOptions, portsOf, preflightQuery, type StreamOptions } from './options.ts';
 import { maxChannelPorts, PortChannels } from './port-channels.ts';
 import { PortRelay } from './port-relay.ts';
@@ -52,6 +53,8 @@ export interface UpgradeDeps {
 export interface OpenStream {
   /** Writes the 101 and joins the legs; resolves when both are closed. Must be called at once: the kubelet's leg is waiting. */
   run(client: Leg): Promise<void>;
+  /** Instead of `run`, when there is no client any more. */
+  discard(): void;
 }
 
 type Protocol =
@@ -73,7 +76,7 @@ export async function openStream(
   kind: StreamKind,
   signal: AbortSignal,
 ): Promise<OpenStream | HttpAnswer> {
-  if (kind === 'log') throw new KexerError('badRequest', 'Cannot upgrade a log: not served');
+  if (kind === 'log') return openLogSocket(deps, call, signal);
   const options = parseStreamOptions(kind, parseQuery(call.inner.rawQuery));
   const reached = reachKubelet(deps, call, options, signal);
   let isTaken = false;
@@ -99,7 +102,11 @@ export async function openStream(
         auditId: call.auditId,
       });
     }
-    return { run: (client) => run(deps, call, { options, target, protocol, kubelet: outcome.leg }, client) };
+    const { leg } = outcome;
+    return {
+      run: (client) => run(deps, call, { options, target, protocol, kubelet: leg }, client),
+      discard: () => leg.socket.destroy(),
+    };
   } finally {
     // What was dialled beside a preflight that came to nothing; a failure to dial then concerns nobody.
     if (!isTaken) {
@@ -109,6 +116,31 @@ export async function openStream(
       );
     }
   }
+}
+
+/** A log has no leg to upgrade: its kubelet is asked by a plain GET. */
+async function openLogSocket(deps: UpgradeDeps, call: Call, signal: AbortSignal): Promise<OpenStream | HttpAnswer> {
+  const { headers } = takeBearerProtocol(call.headers);
+  const offer = readWebSocketRequest(call.method, headers);
+  const choice = negotiateWebSocket('log', offer.protocols);
+  const log = await openLog(deps, call, signal);
+  if ('status' in log) return log;
+  if (!choice.isAccepted) {
+    log.body.destroy();
+    return plainAnswer(choice);
+  }
+  return {
+    discard: () => log.body.destroy(),
+    run: async (client) => {
+      let stream: RunningStream | undefined;
+      const subject = logSubject(call, log.target, `websocket ${choice.protocol}`.trim());
+      const session = deps.sessions.open(subject, (message) => stream?.end(message));
+      client.socket.write(websocketAccepted(offer.key, choice.protocol));
+      const { isBase64 } = choice;
+      stream = new LogSocket({ clock: deps.clock, session }, { client, body: log.body }, { isBase64 });
+      deps.sessions.finish(session, await stream.done);
+    },
+  };
 }
 
 /** Beside the preflight: a lookup and a handshake, no request to the kubelet yet. The promise never goes unhandled. */

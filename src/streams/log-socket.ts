@@ -1,0 +1,79 @@
+// pods/log over WebSocket: bytes in binary messages (`binary.k8s.io`, or no subprotocol) or base64 text (`base64.binary.k8s.io`), one way.
+// What the client sends is dropped, as kube-apiserver does. Close 1000 only when the kubelet's body was complete.
+
+import { Buffer } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
+
+import type { Clock } from '../base/clock.ts';
+import { describeError } from '../base/errors.ts';
+import { WebSocketConnection } from '../net/websocket-connection.ts';
+import { clientEnd, type Leg, lingerTimeoutMs, pingIntervalMs, type RunningStream, socketClosed } from './leg.ts';
+import type { Session, SessionEnd } from './session.ts';
+
+export class LogSocket implements RunningStream {
+  readonly done: Promise<SessionEnd>;
+  readonly #body: IncomingMessage;
+  readonly #client: WebSocketConnection;
+  #end: SessionEnd | undefined;
+
+  constructor(
+    deps: { clock: Clock; session: Session },
+    legs: { client: Leg; body: IncomingMessage },
+    options: { isBase64: boolean },
+  ) {
+    const { session } = deps;
+    const { body } = legs;
+    this.#body = body;
+    this.#end = undefined;
+    this.done = this.#whenClosed(legs.client);
+    const client = new WebSocketConnection(
+      { socket: legs.client.socket, clock: deps.clock },
+      { role: 'server', head: legs.client.head, pingIntervalMs, closeTimeoutMs: lingerTimeoutMs },
+      {
+        onData: () => {},
+        onEnd: (end) => {
+          this.#end ??= clientEnd(end);
+          body.destroy();
+        },
+      },
+    );
+    this.#client = client;
+    const send = (bytes: Buffer): boolean =>
+      options.isBase64 ? client.sendText(bytes.toString('base64')) : client.sendBinary(bytes);
+    send(Buffer.alloc(0)); // every one of these servers begins with an empty message
+    body.on('error', (error) => {
+      this.#fail('kubeletGone', `the kubelet broke the log off (${describeError(error)})`);
+    });
+    body.on('data', (chunk: Buffer) => {
+      session.bytesOut += chunk.length;
+      if (send(chunk)) return;
+      body.pause();
+      client.onDrain(() => body.resume());
+    });
+    body.on('end', () => {
+      if (!body.complete) {
+        this.#fail('kubeletGone', 'the kubelet broke the log off');
+        return;
+      }
+      this.#end ??= { cause: 'normal', message: 'the log ended' };
+      void client.close(1000);
+    });
+  }
+
+  end(message: string): void {
+    this.#fail('ended', message);
+  }
+
+  /** There is no channel for a reason but the Close itself, whose text is bounded to 123 bytes. */
+  #fail(cause: 'kubeletGone' | 'ended', message: string): void {
+    if (this.#end !== undefined) return;
+    this.#end = { cause, message };
+    void this.#client.close(1011, message.slice(0, 100));
+    this.#body.destroy();
+  }
+
+  async #whenClosed(client: Leg): Promise<SessionEnd> {
+    await socketClosed(client.socket);
+    return this.#end ?? { cause: 'internal', message: 'the connection was closed' };
+  }
+}

@@ -1,0 +1,187 @@
+// Where a log comes from: one GET of the kubelet's /containerLogs on a connection of its own, opened only after kube-apiserver has answered
+// the same question with a 200. Its refusals are told in kube-apiserver's words.
+
+import { type IncomingMessage, request as httpRequest } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+
+import type { Clock } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
+import type { Call } from '../clusters/call.ts';
+import { badRequest, failure, internalError, type Status, StatusError } from '../kube/status.ts';
+import { parseQuery } from '../protocol/query.ts';
+import type { HttpAnswer } from '../net/http-answer.ts';
+import { dialKubelet, kubeletCredential } from './kubelet-dial.ts';
+import { ownProblem } from './kubelet-refusal.ts';
+import { kubeletLogQuery, logPreflightQuery, type LogOptions, parseLogOptions } from './log-options.ts';
+import { askLog } from './preflight.ts';
+import type { SessionSubject } from './session.ts';
+import { findTarget, type Target } from './target.ts';
+
+export interface LogSourceDeps {
+  readonly clock: Clock;
+  readonly version: string;
+}
+
+/** A log that may be read: its body, and where it comes from. */
+export interface OpenLog {
+  readonly body: IncomingMessage;
+  readonly target: Target;
+}
+
+/** A kubelet commits its 200 before it reads; longer means that it hangs. kube-apiserver waits as long as its request lives. */
+const headTimeoutMs = 60_000;
+/** What kube-apiserver reads of a refusal. */
+const maxRefusalBytes = 50_000;
+
+/**
+ * @returns the open log, or kube-apiserver's answer that the client gets instead (a refusal, or 204 for a pod without a node).
+ * @throws StatusError | KexerError
+ */
+export async function openLog(deps: LogSourceDeps, call: Call, signal: AbortSignal): Promise<OpenLog | HttpAnswer> {
+  const options = parseLogOptions(parseQuery(call.inner.rawQuery));
+  const targeting = findLogTarget(call, options, signal);
+  targeting.catch(() => {}); // reported below, after the preflight's answer
+  const preflight = await askLog(call, { query: logPreflightQuery(options), version: deps.version, signal });
+  if (!preflight.isAllowed) return preflight.answer;
+  const target = await targeting;
+  return { body: await readKubelet(deps, call, target, options, signal), target };
+}
+
+/** @param protocol what the client speaks. */
+export function logSubject(call: Call, target: Target, protocol: string): SessionSubject {
+  const { effectiveUser } = call.identity;
+  return {
+    kind: 'log',
+    user: effectiveUser,
+    ...(effectiveUser.name === call.caller.user.name ? {} : { originalUser: call.caller.user }),
+    clusterNamespace: call.clusterNamespace,
+    cluster: call.cluster.name,
+    namespace: target.namespace,
+    pod: target.pod,
+    podUid: target.podUid,
+    container: target.container,
+    node: target.node,
+    command: [],
+    clientProtocol: protocol,
+    kubeletProtocol: 'HTTP/1.1',
+    remoteAddress: call.remoteAddress,
+    auditId: call.auditId,
+  };
+}
+
+function findLogTarget(call: Call, options: LogOptions, signal: AbortSignal): Promise<Target> {
+  const { namespace, name: pod } = call.inner.info;
+  return findTarget(call.cluster, { namespace, pod, container: options.container }, signal);
+}
+
+/** The open body of the kubelet's answer. @throws for anything but success */
+async function readKubelet(
+  deps: LogSourceDeps,
+  call: Call,
+  target: Target,
+  options: LogOptions,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const access = call.cluster.kubelet;
+  const socket = await dialKubelet(deps, access, target, signal);
+  const path = `/containerLogs/${[target.namespace, target.pod, target.container].map(encodeURIComponent).join('/')}`;
+  const query = kubeletLogQuery(options);
+  const answer = await requestLog(deps, socket, {
+    target: query === '' ? path : `${path}?${query}`,
+    node: target.node,
+    headers: {
+      Host: `${target.host.includes(':') ? `[${target.host}]` : target.host}:${target.port}`,
+      'User-Agent': `kexer/${deps.version}`,
+      ...Object.fromEntries(kubeletCredential(access)),
+    },
+    signal,
+  });
+  const status = answer.statusCode ?? 0;
+  // The range that kube-apiserver takes as success (GenericHttpResponseChecker).
+  if (status >= 200 && status <= 206) return answer;
+  const text = await readText(answer).finally(() => socket.destroy());
+  throw new StatusError(refusalStatus(status, text, target));
+}
+
+interface LogRequest {
+  readonly target: string;
+  readonly node: string;
+  readonly headers: Record<string, string>;
+  readonly signal: AbortSignal;
+}
+
+/** One GET on a socket of its own, which ends with it. */
+function requestLog(deps: LogSourceDeps, socket: TLSSocket, request: LogRequest): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const outgoing = httpRequest({
+      createConnection: () => socket,
+      method: 'GET',
+      path: request.target,
+      headers: request.headers,
+      setDefaultHeaders: false,
+      signal: request.signal,
+    });
+    const timer = deps.clock.after(headTimeoutMs, () => {
+      outgoing.destroy(
+        new KexerError('timeout', `Cannot read the log: no answer of the kubelet of node ${request.node}`),
+      );
+    });
+    outgoing.on('response', (answer) => {
+      timer.cancel();
+      resolve(answer);
+    });
+    // Also after the answer began: the body's own listeners see the cut then.
+    outgoing.on('error', (error) => {
+      timer.cancel();
+      reject(requestError(error, request));
+    });
+    outgoing.end();
+  });
+}
+
+function requestError(error: Error, request: LogRequest): Error {
+  if (error instanceof KexerError) return error;
+  if (request.signal.aborted) return new KexerError('clientGone', 'Cannot read the log: the client has left');
+  return new KexerError('badGateway', `Cannot read the log from the kubelet of node ${request.node}`, { cause: error });
+}
+
+async function readText(answer: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of answer) {
+      parts.push(chunk as Buffer);
+      length += (chunk as Buffer).length;
+      if (length >= maxRefusalBytes) break;
+    }
+  } catch {
+    // A cut refusal is a refusal all the same; what came of its text is shown.
+  }
+  return Buffer.concat(parts, length).toString('utf8', 0, Math.min(length, maxRefusalBytes));
+}
+
+const genericMessages: Readonly<Record<number, readonly [reason: string, message: string]>> = {
+  404: ['NotFound', 'the server could not find the requested resource'],
+  405: ['MethodNotAllowed', 'the server does not allow this method on the requested resource'],
+  422: ['Invalid', 'the server rejected our request due to an error in our request'],
+  429: ['TooManyRequests', 'the server has received too many requests and has asked us to try again later'],
+  503: ['ServiceUnavailable', 'the server is currently unable to handle the request'],
+  504: [
+    'Timeout',
+    'the server was unable to return a response in the time allotted, but may still be processing the request',
+  ],
+};
+
+/** A kubelet's refusal in kube-apiserver's words (NewGenericServerResponse); the preflight has mostly given them before. */
+function refusalStatus(code: number, text: string, target: Target): Status {
+  const own = ownProblem({ status: code, headers: [], body: Buffer.from(text) }, { node: target.node, verb: 'get' });
+  if (own !== undefined) return own;
+  if (code === 500) return internalError(text);
+  if (code === 400) return badRequest(text);
+  const [reason, message] = genericMessages[code] ?? [
+    code > 500 ? 'InternalError' : '',
+    `an error on the server (${JSON.stringify(text)}) has prevented the request from succeeding`,
+  ];
+  const details = { name: target.pod, kind: 'pods/log' };
+  return failure(code, reason, `${message} ( pods/log ${target.pod})`, details);
+}
