@@ -32,8 +32,8 @@ export interface LocalClusterDeps {
   readonly bare: KubeClient;
   /** Undefined: impersonation is off. */
   readonly impersonator: KubeClient | undefined;
-  readonly identities: OutgoingIdentities;
-  readonly nodes: Informer<NodeObject>;
+  readonly identities: Pick<OutgoingIdentities, 'resolve'>;
+  readonly nodes: Pick<Informer<NodeObject>, 'get'>;
   readonly kubelet: KubeletAccess;
   /** The front proxy's header names as configured now; they are stripped from every call. */
   readonly remoteHeaderNames: () => RemoteHeaderNames;
