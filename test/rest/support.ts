@@ -7,7 +7,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 
 import { makeUser } from '../../src/kube/user.ts';
 import { systemClock } from '../../src/base/clock.ts';
-import { Scope } from '../../src/base/scope.ts';
+import type { Scope } from '../../src/base/scope.ts';
 import type { Call } from '../../src/clusters/call.ts';
 import { LocalCluster } from '../../src/clusters/local-cluster.ts';
 import { createKubeletAccess } from '../../src/clusters/kubelet-access.ts';
