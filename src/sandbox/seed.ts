@@ -93,6 +93,7 @@ export function seedCluster(store: Store, options: SeedOptions): void {
         status: { phase: 'Active' },
       },
     );
+    createAccount(store, name, 'default');
   }
   for (const role of bootstrapClusterRoles) createClusterRole(store, role, true);
   for (const role of kexerRoles) createClusterRole(store, role, false);
@@ -102,17 +103,15 @@ export function seedCluster(store: Store, options: SeedOptions): void {
   for (const { namespace, kind, ...binding } of namespacedBindings) {
     createBinding(store, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
   }
-  for (const name of ['kexer', 'kexer-impersonator']) {
-    store.create(
-      { group: '', resource: 'serviceaccounts' },
-      {
-        apiVersion: 'v1',
-        kind: 'ServiceAccount',
-        metadata: { name, namespace: kexerNamespace },
-      },
-    );
-  }
+  for (const name of ['kexer', 'kexer-impersonator']) createAccount(store, kexerNamespace, name);
   seedKubernetesService(store, options.apiserverPort);
+}
+
+/** Unless the controller of service accounts was quicker. */
+function createAccount(store: Store, namespace: string, name: string): void {
+  const resource = { group: '', resource: 'serviceaccounts' };
+  if (store.get({ ...resource, namespace, name }) !== undefined) return;
+  store.create(resource, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } });
 }
 
 function seedKubeSystem(store: Store, options: SeedOptions): void {

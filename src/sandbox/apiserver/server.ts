@@ -31,6 +31,8 @@ export interface ApiServerOptions {
 /** How long requests in flight may take when the server stops. */
 const stopGraceMs = 1000;
 const maxHeaderBytes = 1024 * 1024;
+/** Go's IdleTimeout in kube-apiserver's server. */
+const idleTimeoutMs = 90_000;
 
 export class ApiServer {
   readonly #clock: Clock;
@@ -71,9 +73,10 @@ export class ApiServer {
   /** Listens; after a stop or kill again on the port it had. */
   async start(): Promise<void> {
     const { serving, clientCa } = this.#options;
-    // `maxHeaderSize` reaches the HTTP/1.1 parser, though the types of HTTP/2 do not know it.
-    const limits: SecureServerOptions & { maxHeaderSize: number } = {
+    // `maxHeaderSize` and `keepAliveTimeout` reach the HTTP/1.1 side, though the types of HTTP/2 do not know it.
+    const limits: SecureServerOptions & { maxHeaderSize: number; keepAliveTimeout: number } = {
       maxHeaderSize: maxHeaderBytes,
+      keepAliveTimeout: idleTimeoutMs,
       maxHeaderListPairs: 2000,
       settings: { maxHeaderListSize: maxHeaderBytes, maxConcurrentStreams: 1000, initialWindowSize: 1024 * 1024 },
     };
