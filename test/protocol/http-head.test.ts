@@ -188,6 +188,25 @@ describe('encodeRequestHead and encodeResponseHead', () => {
   });
 });
 
+describe('parseRequestHead and parseResponseHead', () => {
+  it('throw nothing but their own errors on any garbage', () => {
+    const line = fc.stringMatching(/^[\x00-\x7f]{0,20}$/);
+    fc.assert(
+      fc.property(
+        fc.constantFrom('GET / HTTP/1.1', 'HTTP/1.1 200 OK', ''),
+        fc.array(line, { maxLength: 5 }),
+        (start, lines) => {
+          const raw = bytes([start, ...lines, '', ''].join('\r\n'));
+          for (const parse of [parseRequestHead, parseResponseHead]) {
+            expect(codeOfThrown(() => parse(raw))).to.be.oneOf(['nothing thrown', 'protocol', 'tooLarge']);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
+
 describe('HeadCollector', () => {
   const head = bytes('HTTP/1.1 200 OK\r\nA: b\r\n\r\n');
   const all = Buffer.concat([head, bytes('\r\n\r\nrest')]);
