@@ -60,6 +60,12 @@ function keyText(namespace: string, name: string): string {
   return namespace === '' ? name : `${namespace}/${name}`;
 }
 
+/** Namespaces have finalizers of their own in the spec: they go when the last one is off. */
+function hasSpecFinalizers({ spec }: KubeObject): boolean {
+  if (typeof spec !== 'object' || spec === null || !('finalizers' in spec)) return false;
+  return Array.isArray(spec.finalizers) && spec.finalizers.length > 0;
+}
+
 export class Store {
   readonly #clock: Clock;
   readonly #maxHistoryEvents: number;
@@ -150,7 +156,8 @@ export class Store {
     const isReleased =
       draft.metadata.deletionTimestamp !== undefined &&
       (draft.metadata.deletionGracePeriodSeconds ?? 0) === 0 &&
-      (draft.metadata.finalizers?.length ?? 0) === 0;
+      (draft.metadata.finalizers?.length ?? 0) === 0 &&
+      !hasSpecFinalizers(draft);
     return this.#write(collection, keyText(namespace, name), isReleased ? 'DELETED' : 'MODIFIED', draft);
   }
 

@@ -9,6 +9,8 @@ import { Registry, type WriteContext } from '../apiserver/lifecycle/registry.ts'
 import { findGroupResource, type ResourceDefinition } from '../apiserver/resources/catalog.ts';
 import type { KubeObject, ObjectKey, Store } from '../apiserver/store.ts';
 
+const maxTries = 5;
+
 /** A reference of an object by its controller. */
 export function controllerReference(owner: KubeObject): NonNullable<KubeObject['metadata']['ownerReferences']>[number] {
   return {
@@ -65,14 +67,20 @@ export class ClusterClient {
     }
   }
 
-  #write(key: ObjectKey, subresource: string, change: (draft: KubeObject) => void): Promise<KubeObject> {
+  /** Another writer's change in between makes another try: `change` is made anew on what is there then. */
+  async #write(key: ObjectKey, subresource: string, change: (draft: KubeObject) => void): Promise<KubeObject> {
     const edit = (current: KubeObject): KubeObject => {
       change(current);
-      // No version named: another writer's change in between makes another try, not a conflict.
-      delete current.metadata.resourceVersion;
       return current;
     };
-    return this.#registry.update(definitionOf(key), key, edit, this.#context(subresource));
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#registry.update(definitionOf(key), key, edit, this.#context(subresource));
+      } catch (error) {
+        const isConflict = error instanceof StatusError && error.status.reason === 'Conflict';
+        if (!isConflict || tries === maxTries) throw error;
+      }
+    }
   }
 
   #context(subresource: string): WriteContext {
