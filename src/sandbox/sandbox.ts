@@ -21,6 +21,8 @@ import {
   userViewer,
   writeCredentials,
 } from './credentials.ts';
+import { ClusterClient } from './controllers/cluster-client.ts';
+import { Controllers } from './controllers/controllers.ts';
 import { dumpCommand } from './kubelet/commands.ts';
 import { Kubelet } from './kubelet/kubelet.ts';
 import { accountKubeconfig, sandboxKubeconfig, writeKexerConfig, writeKubeconfig } from './kubeconfigs.ts';
@@ -175,11 +177,17 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
   );
   scope.add(() => apiserver.close());
   await apiserver.start();
-  seedCluster(store, {
+  const cluster = new ClusterClient({ store, clock }, 'kube-apiserver');
+  await seedCluster(cluster, {
     clientCaPem: credentials.clientCa.cert,
     frontProxyCaPem: credentials.frontProxyCa.cert,
     apiserverPort: apiserver.server.port,
   });
+
+  // After the seed, which has no competitors then.
+  const controllers = new Controllers({ store, clock }, { rootCa: credentials.servingCa.cert });
+  scope.add(() => controllers.stop());
+  controllers.start();
 
   const kubelets = new Map<string, Kubelet>();
   if (options.hasKubelets !== false) {
@@ -189,7 +197,7 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
       kubelets.set(node.name, kubelet);
     }
     await Promise.all([...kubelets.values()].map((kubelet) => kubelet.start()));
-    if (options.hasSamplePods !== false) for (const pod of samplePods()) store.create(podResource, pod);
+    if (options.hasSamplePods !== false) for (const pod of samplePods()) await cluster.create(podResource, pod);
   }
 
   const files = await writeFiles(dir, pemFiles, { apiserver, credentials });
@@ -220,7 +228,7 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
     clientCertificate: ({ name, groups = [] }) =>
       generateClient(credentials.clientCa, { commonName: name, organizations: groups }),
     registerKexer: async ({ port, caPem = credentials.servingCa.cert }) => {
-      seedKexer(store, { port, caPem });
+      await seedKexer(cluster, { port, caPem });
       const plan = sandboxKubeconfig(credentials, { apiserverUrl: apiserver.server.url, kexer: { port, caPem } });
       await writeKubeconfig(files.kubeconfig, plan);
     },

@@ -1,9 +1,12 @@
 // What a fresh sandbox holds: namespaces, the bootstrap roles, the users' rights, and kexer's accounts with exactly the rights kexer
-// needs. Written straight into the store, as a cluster's own components would.
+// needs. Written through the registry, as a cluster's own components would, so that defaults and managed fields are there.
 
 import { frontProxyName, userAlice, userKexerKubelet, userViewer } from './credentials.ts';
 import { type PolicyRule, rbacGroup } from './apiserver/identity/rbac.ts';
-import type { KubeObject, Store } from './apiserver/store.ts';
+import type { GroupResource } from '../kube/status.ts';
+import { servedGroupVersions } from './apiserver/resources/catalog.ts';
+import type { KubeObject } from './apiserver/store.ts';
+import type { ClusterClient } from './controllers/cluster-client.ts';
 import {
   bootstrapClusterRoleBindings,
   bootstrapClusterRoles,
@@ -81,41 +84,73 @@ export interface SeedOptions {
 }
 
 /** Everything but nodes, pods and what kexer registers itself with. */
-export function seedCluster(store: Store, options: SeedOptions): void {
+export async function seedCluster(cluster: ClusterClient, options: SeedOptions): Promise<void> {
   for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease', kexerNamespace]) {
-    store.create(
+    await cluster.create(
       { group: '', resource: 'namespaces' },
       {
         apiVersion: 'v1',
         kind: 'Namespace',
         metadata: { name, labels: { 'kubernetes.io/metadata.name': name } },
         spec: { finalizers: ['kubernetes'] },
-        status: { phase: 'Active' },
       },
     );
-    createAccount(store, name, 'default');
+    await createAccount(cluster, name, 'default');
   }
-  for (const role of bootstrapClusterRoles) createClusterRole(store, role, true);
-  for (const role of kexerRoles) createClusterRole(store, role, false);
-  for (const binding of bootstrapClusterRoleBindings) createBinding(store, binding, { isBootstrap: true });
-  for (const binding of kexerBindings) createBinding(store, binding, {});
-  seedKubeSystem(store, options);
+  for (const role of bootstrapClusterRoles) await createClusterRole(cluster, role, true);
+  for (const role of kexerRoles) await createClusterRole(cluster, role, false);
+  for (const binding of bootstrapClusterRoleBindings) await createBinding(cluster, binding, { isBootstrap: true });
+  for (const binding of kexerBindings) await createBinding(cluster, binding, {});
+  await seedKubeSystem(cluster, options);
   for (const { namespace, kind, ...binding } of namespacedBindings) {
-    createBinding(store, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
+    await createBinding(cluster, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
   }
-  for (const name of ['kexer', 'kexer-impersonator']) createAccount(store, kexerNamespace, name);
-  seedKubernetesService(store, options.apiserverPort);
+  for (const name of ['kexer', 'kexer-impersonator']) await createAccount(cluster, kexerNamespace, name);
+  await seedKubernetesService(cluster, options.apiserverPort);
+  await seedLocalApiServices(cluster);
 }
 
 /** Unless the controller of service accounts was quicker. */
-function createAccount(store: Store, namespace: string, name: string): void {
+async function createAccount(cluster: ClusterClient, namespace: string, name: string): Promise<void> {
   const resource = { group: '', resource: 'serviceaccounts' };
-  if (store.get({ ...resource, namespace, name }) !== undefined) return;
-  store.create(resource, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } });
+  if (cluster.store.get({ ...resource, namespace, name }) !== undefined) return;
+  await cluster.create(resource, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } });
 }
 
-function seedKubeSystem(store: Store, options: SeedOptions): void {
-  store.create(
+/** One APIService for each group version served here; kubectl shows them as Local. */
+async function seedLocalApiServices(cluster: ClusterClient): Promise<void> {
+  const resource = { group: 'apiregistration.k8s.io', resource: 'apiservices' };
+  for (const { group, version } of servedGroupVersions) {
+    const name = `${version}.${group}`;
+    await cluster.create(resource, {
+      apiVersion: 'apiregistration.k8s.io/v1',
+      kind: 'APIService',
+      metadata: { name, labels: { 'kube-aggregator.kubernetes.io/automanaged': 'onstart' } },
+      spec: {
+        ...(group === '' ? {} : { group }),
+        version,
+        groupPriorityMinimum: group === '' ? 18000 : 17000,
+        versionPriority: version === 'v1' ? 15 : 30,
+      },
+    });
+    await cluster.updateStatus({ ...resource, namespace: '', name }, (draft) => {
+      draft['status'] = {
+        conditions: [
+          {
+            type: 'Available',
+            status: 'True',
+            lastTransitionTime: draft.metadata.creationTimestamp,
+            reason: 'Local',
+            message: 'Local APIServices are always available',
+          },
+        ],
+      };
+    });
+  }
+}
+
+async function seedKubeSystem(cluster: ClusterClient, options: SeedOptions): Promise<void> {
+  await cluster.create(
     { group: '', resource: 'configmaps' },
     {
       apiVersion: 'v1',
@@ -132,7 +167,7 @@ function seedKubeSystem(store: Store, options: SeedOptions): void {
       },
     },
   );
-  store.create(
+  await cluster.create(
     { group: rbacGroup, resource: 'roles' },
     {
       apiVersion: `${rbacGroup}/v1`,
@@ -144,8 +179,8 @@ function seedKubeSystem(store: Store, options: SeedOptions): void {
 }
 
 /** The Service `kubernetes` and where it leads: the apiserver itself. */
-function seedKubernetesService(store: Store, port: number): void {
-  store.create(
+async function seedKubernetesService(cluster: ClusterClient, port: number): Promise<void> {
+  await cluster.create(
     { group: '', resource: 'services' },
     {
       apiVersion: 'v1',
@@ -159,16 +194,15 @@ function seedKubernetesService(store: Store, port: number): void {
         ...clusterIp('10.96.0.1'),
         ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: port }],
       },
-      status: { loadBalancer: {} },
     },
   );
-  createSlice(store, 'default', 'kubernetes', 'kubernetes', port);
+  await createSlice(cluster, 'default', 'kubernetes', 'kubernetes', port);
 }
 
 /** Service, EndpointSlice and APIService of a kexer that listens on loopback; replaces those of an earlier one. */
-export function seedKexer(store: Store, options: { port: number; caPem: string }): void {
-  put(
-    store,
+export async function seedKexer(cluster: ClusterClient, options: { port: number; caPem: string }): Promise<void> {
+  await put(
+    cluster,
     { group: '', resource: 'services' },
     {
       apiVersion: 'v1',
@@ -178,12 +212,11 @@ export function seedKexer(store: Store, options: { port: number; caPem: string }
         ...clusterIp('10.96.0.2'),
         ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: options.port }],
       },
-      status: { loadBalancer: {} },
     },
   );
-  createSlice(store, kexerNamespace, 'kexer-1', 'kexer', options.port);
-  put(
-    store,
+  await createSlice(cluster, kexerNamespace, 'kexer-1', 'kexer', options.port);
+  await put(
+    cluster,
     { group: 'apiregistration.k8s.io', resource: 'apiservices' },
     {
       apiVersion: 'apiregistration.k8s.io/v1',
@@ -197,7 +230,6 @@ export function seedKexer(store: Store, options: { port: number; caPem: string }
         groupPriorityMinimum: 1000,
         versionPriority: 100,
       },
-      status: {},
     },
   );
 }
@@ -214,9 +246,15 @@ function clusterIp(address: string): Record<string, unknown> {
   };
 }
 
-function createSlice(store: Store, namespace: string, name: string, service: string, port: number): void {
-  put(
-    store,
+async function createSlice(
+  cluster: ClusterClient,
+  namespace: string,
+  name: string,
+  service: string,
+  port: number,
+): Promise<void> {
+  await put(
+    cluster,
     { group: 'discovery.k8s.io', resource: 'endpointslices' },
     {
       apiVersion: 'discovery.k8s.io/v1',
@@ -229,11 +267,17 @@ function createSlice(store: Store, namespace: string, name: string, service: str
   );
 }
 
-/** Creates, or replaces what has the same name. */
-function put(store: Store, resource: { group: string; resource: string }, object: KubeObject): void {
+/** Creates, or gives what has the same name these fields. */
+async function put(cluster: ClusterClient, resource: GroupResource, object: KubeObject): Promise<void> {
   const { namespace = '', name } = object.metadata;
-  if (store.get({ ...resource, namespace, name }) === undefined) store.create(resource, object);
-  else store.update(resource, object);
+  const key = { ...resource, namespace, name };
+  if (cluster.store.get(key) === undefined) {
+    await cluster.create(resource, object);
+    return;
+  }
+  await cluster.update(key, (draft) => {
+    for (const [field, value] of Object.entries(object)) if (field !== 'metadata') draft[field] = value;
+  });
 }
 
 function bootstrapMetadata(name: string): KubeObject['metadata'] {
@@ -244,11 +288,11 @@ function bootstrapMetadata(name: string): KubeObject['metadata'] {
   };
 }
 
-function createClusterRole(store: Store, role: SeedRole, isBootstrap: boolean): void {
+async function createClusterRole(cluster: ClusterClient, role: SeedRole, isBootstrap: boolean): Promise<void> {
   const metadata = isBootstrap ? bootstrapMetadata(role.name) : { name: role.name, labels: { app: 'kexer' } };
   const { aggregates } = role;
   const rules: readonly PolicyRule[] = role.rules;
-  store.create(
+  await cluster.create(
     { group: rbacGroup, resource: 'clusterroles' },
     {
       ...(aggregates === undefined
@@ -262,15 +306,15 @@ function createClusterRole(store: Store, role: SeedRole, isBootstrap: boolean): 
   );
 }
 
-function createBinding(
-  store: Store,
+async function createBinding(
+  cluster: ClusterClient,
   binding: SeedBinding,
   options: { namespace?: string; kind?: 'Role'; isBootstrap?: boolean },
-): void {
+): Promise<void> {
   const { namespace, kind = 'ClusterRole', isBootstrap = false } = options;
   const named = (kind: string, name: string): object => ({ apiGroup: rbacGroup, kind, name });
   const metadata = isBootstrap ? bootstrapMetadata(binding.name) : { name: binding.name };
-  store.create(
+  await cluster.create(
     { group: rbacGroup, resource: namespace === undefined ? 'clusterrolebindings' : 'rolebindings' },
     {
       apiVersion: `${rbacGroup}/v1`,

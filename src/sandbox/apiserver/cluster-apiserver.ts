@@ -20,6 +20,7 @@ import { RoleAggregation } from './identity/role-aggregation.ts';
 import { ServiceAccountTokens } from './identity/service-account-tokens.ts';
 import { AccessReviews } from './reviews/access-reviews.ts';
 import { TokenReviews } from './reviews/token-reviews.ts';
+import { ResourceServer } from './resource-server.ts';
 import { ApiServer } from './server.ts';
 import type { Store } from './store.ts';
 
@@ -43,9 +44,12 @@ export class ClusterApiserver {
   readonly #kubelets: KubeletClient;
   readonly #aggregator: Aggregator;
   readonly #roles: RoleAggregation;
+  readonly #deps: { store: Store; clock: Clock };
+  #resources: ResourceServer;
 
   constructor(deps: { store: Store; clock: Clock }, options: ClusterApiserverOptions) {
     const { store, clock } = deps;
+    this.#deps = deps;
     const { credentials, dir } = options;
     const accounts = new ServiceAccountTokens({ store, clock });
     const authenticator = new Authenticator({ accounts }, { staticTokens: options.staticTokens });
@@ -94,8 +98,8 @@ export class ClusterApiserver {
         (request) => connect.handle(request),
         (request) => podLog.handle(request),
         async (request) => {
-          request.send(404, 'text/plain; charset=utf-8', '404 page not found\n');
-          return Promise.resolve(true);
+          await this.#resources.handle(request);
+          return true;
         },
       ],
     });
@@ -111,12 +115,16 @@ export class ClusterApiserver {
     this.#kubelets = kubelets;
     this.#aggregator = aggregator;
     this.#roles = new RoleAggregation({ store });
+    this.#resources = new ResourceServer(deps, { aggregated: aggregator });
   }
 
   /** Starts what works on the store, then listens. */
   async start(): Promise<void> {
     this.#roles.start();
     await this.server.start();
+    // Only now is the address known that discovery tells.
+    const serverAddress = `127.0.0.1:${this.server.port}`;
+    this.#resources = new ResourceServer(this.#deps, { aggregated: this.#aggregator, serverAddress });
     this.#aggregator.start();
   }
 
