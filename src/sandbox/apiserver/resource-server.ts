@@ -150,13 +150,17 @@ export class ResourceServer {
   }
 }
 
-/** Whether the path says where the resource lives: /namespaces/NS/RESOURCE only for namespaced ones, and not /RESOURCE/NAME for them. */
+/**
+ * Whether the path says where the resource lives: /namespaces/NS/RESOURCE only for namespaced ones, and not /RESOURCE/NAME for them.
+ * @throws StatusError 405 for a write that names no namespace.
+ */
 function isScoped(exchange: Exchange, definition: ResourceDefinition): boolean {
   const { namespace, parts } = exchange.info;
   if (definition.group === '' && definition.resource === 'namespaces') return true;
   if (!definition.isNamespaced) return namespace === '';
   const isWrite = exchange.method !== 'GET' && exchange.method !== 'HEAD';
-  return namespace !== '' || (parts.length === 1 && !isWrite);
+  if (namespace === '' && parts.length === 1 && isWrite) throw new StatusError(methodNotAllowed());
+  return namespace !== '' || parts.length === 1;
 }
 
 /** The verb by method and by whether one object is named in the path; '' for a method that makes no sense there. */

@@ -15,7 +15,7 @@ import {
 import type { ResourceDefinition } from '../resources/catalog.ts';
 import { groupVersionText } from '../resources/catalog.ts';
 import { child, type Json, setDefault, text } from '../objects/fields.ts';
-import { isJsonEqual, type KubeObject, kubeTime, type ManagedFieldsEntry, type ObjectKey } from '../objects/object.ts';
+import { isJsonEqual, type KubeObject, kubeTime, type ObjectKey } from '../objects/object.ts';
 import { type FieldWriter, trackUpdate } from '../ownership/managed-fields.ts';
 import { schemaOfKind } from '../schemas/definitions.ts';
 import type { Store } from '../store.ts';
@@ -116,8 +116,7 @@ export class Registry {
     if (context.subresource === '') applyDefaults(definition, draft);
     if (context.hasOwnership !== true) {
       const writer = this.#writer(definition, context);
-      const tracked = trackUpdate(current, draft, schemaOfKind(definition), writer);
-      draft.metadata.managedFields = keepTimesIfSame(current, draft, tracked);
+      draft.metadata.managedFields = trackUpdate(current, draft, schemaOfKind(definition), writer);
     }
     if (draft.metadata.managedFields?.length === 0) delete draft.metadata.managedFields;
     draft = structuredClone(await context.admit('UPDATE', draft, current));
@@ -363,13 +362,4 @@ function contentOf(object: KubeObject): Json {
 
 function isSpecChanged(before: KubeObject, after: KubeObject): boolean {
   return !isJsonEqual(contentOf(before), contentOf(after));
-}
-
-/** An update that changes nothing is no write: its entry in managedFields would be the only change. */
-function keepTimesIfSame(current: KubeObject, draft: KubeObject, tracked: ManagedFieldsEntry[]): ManagedFieldsEntry[] {
-  const strip = (object: KubeObject): unknown => ({
-    ...object,
-    metadata: { ...object.metadata, managedFields: undefined },
-  });
-  return isJsonEqual(strip(current), strip(draft)) ? (current.metadata.managedFields ?? []) : tracked;
 }

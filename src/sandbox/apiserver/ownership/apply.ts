@@ -49,26 +49,29 @@ function prune(value: unknown, gone: FieldSet, shape: Shape): unknown {
   return kept.map(([, it]) => it);
 }
 
+function managerText({ manager = '', operation, apiVersion = '', subresource }: ManagedFieldsEntry): string {
+  const through = subresource === undefined ? '' : ` with subresource ${JSON.stringify(subresource)}`;
+  return `${JSON.stringify(manager)}${through}${operation === 'Update' ? ` using ${apiVersion}` : ''}`;
+}
+
 function conflictError(conflicts: readonly { entry: ManagedFieldsEntry; paths: readonly string[] }[]): StatusError {
   const causes = conflicts.flatMap(({ entry, paths }) =>
-    paths.map((path) => ({
+    paths.map((field) => ({
       reason: 'FieldManagerConflict',
-      message: `conflict with ${JSON.stringify(entry.manager)}${entry.operation === 'Update' ? ` using ${entry.apiVersion}` : ''}`,
-      field: path,
+      message: `conflict with ${managerText(entry)}`,
+      field,
     })),
   );
-  const count = causes.length;
   const [first] = causes;
-  const listed =
-    count === 1 && first !== undefined
-      ? `${first.message}: ${first.field}`
-      : conflicts
-          .map(({ entry, paths }) => {
-            const using = entry.operation === 'Update' ? ` using ${entry.apiVersion}` : '';
-            return `conflicts with ${JSON.stringify(entry.manager)}${using}:\n${paths.map((path) => `- ${path}`).join('\n')}`;
-          })
-          .join('\n');
-  const message = `Apply failed with ${count} conflict${count === 1 ? '' : 's'}: ${listed}`;
+  if (causes.length === 1 && first !== undefined) {
+    const message = `Apply failed with 1 conflict: ${first.message}: ${first.field}`;
+    return new StatusError(failure(409, 'Conflict', message, { causes }));
+  }
+  const lines = conflicts
+    .map(({ entry, paths }) => ({ by: managerText(entry), paths }))
+    .sort((a, b) => (a.by < b.by ? -1 : 1))
+    .flatMap(({ by, paths }) => [`conflicts with ${by}:`, ...paths.map((path) => `- ${path}`)]);
+  const message = `Apply failed with ${causes.length} conflicts: ${lines.join('\n')}`;
   return new StatusError(failure(409, 'Conflict', message, { causes }));
 }
 

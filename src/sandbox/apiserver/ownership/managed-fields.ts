@@ -98,7 +98,9 @@ export function trackUpdate(
   const scope = writer.subresource === 'status' ? 'status' : 'main';
   const change = compare(ownedPart(before, scope), ownedPart(after, scope), schema);
   const gained = new FieldSet().add(change.added).add(change.modified);
-  const entries = before?.metadata.managedFields ?? [];
+  // A writer may have edited the entries themselves; what it cleared, it did not mean.
+  const sent = after.metadata.managedFields ?? [];
+  const entries = before === undefined ? [] : sent.length > 0 ? sent : (before.metadata.managedFields ?? []);
   const own = entries.find((entry) => isSameWriter(entry, writer));
   const fields = own === undefined ? new FieldSet() : setOf(own);
   fields.subtract(change.removed).add(gained);

@@ -9,6 +9,7 @@ import type { KubeObject } from '../objects/object.ts';
 import { type Schema, schemaOfKind } from '../schemas/definitions.ts';
 import { DecodeError, decodeObject } from '../schemas/strict-decoding.ts';
 import { GoJsonError, parseGoJson } from './go-json.ts';
+import { decodeProtobuf, protobufMediaType } from './protobuf.ts';
 
 export type FieldValidation = 'Ignore' | 'Warn' | 'Strict';
 
@@ -27,7 +28,7 @@ export function parseFieldValidation(query: URLSearchParams): FieldValidation {
   throw new StatusError(badRequest(message));
 }
 
-const acceptedTypes = ['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf'];
+const acceptedTypes = ['application/json', 'application/yaml', protobufMediaType];
 
 /** The media type without parameters, in lower case. */
 export function mediaTypeOf(contentType: string | undefined): string {
@@ -125,9 +126,9 @@ export async function decodeBody(
   validation: FieldValidation,
 ): Promise<DecodedBody> {
   const mediaType = mediaTypeOf(contentType);
-  if (mediaType !== '' && mediaType !== 'application/json' && mediaType !== 'application/yaml') {
+  if (mediaType === protobufMediaType) return decodeAs(decodeProtobuf(body), kind, validation);
+  if (mediaType !== '' && !acceptedTypes.includes(mediaType))
     throw new StatusError(unsupportedMediaType(acceptedTypes));
-  }
   let value: unknown;
   try {
     value = mediaType === 'application/yaml' ? await parseYaml(body) : parseGoJson(body.toString());

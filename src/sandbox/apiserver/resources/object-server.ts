@@ -7,14 +7,15 @@ import { Deleter } from '../lifecycle/deletion.ts';
 import { type DeleteOptions, parseDeleteOptions } from '../lifecycle/delete-options.ts';
 import { Registry, type WriteContext } from '../lifecycle/registry.ts';
 import { returnsDeletedObject } from '../lifecycle/strategy.ts';
-import { isRecord, text } from '../objects/fields.ts';
+import { isRecord, record, text } from '../objects/fields.ts';
 import type { KubeObject, ObjectKey } from '../objects/object.ts';
 import { applyConfiguration } from '../ownership/apply.ts';
 import { invalidPatch, parsePatch, type PatchType, patchTypeOf } from '../patches/patch-request.ts';
-import { GoJsonError } from '../requests/go-json.ts';
+import { GoJsonError, parseGoJson } from '../requests/go-json.ts';
 import { parseListOptions } from '../requests/list-options.ts';
 import { decodeAs, decodeBody, mediaTypeOf, parseYaml } from '../requests/object-body.ts';
 import { answerObject, answerStatus } from '../requests/object-answer.ts';
+import { decodeProtobuf, protobufMediaType } from '../requests/protobuf.ts';
 import { parseWriteOptions, type WriteOptions } from '../requests/write-options.ts';
 import { schemaOfKind } from '../schemas/definitions.ts';
 import { decodeObject } from '../schemas/strict-decoding.ts';
@@ -119,11 +120,11 @@ export class ObjectServer {
       definition,
       keyOf(exchange, definition),
       (current) => {
-        // The patch sees the object without the version it is stored at, so that only a patch that names one is bound to it.
-        const { resourceVersion, ...metadata } = current.metadata;
-        const result = change({ ...current, metadata: { ...metadata } });
-        const version = isRecord(result['metadata']) ? result['metadata']['resourceVersion'] : undefined;
-        if (version === resourceVersion && isRecord(result['metadata'])) delete result['metadata']['resourceVersion'];
+        const { resourceVersion } = current.metadata;
+        const result = change(current);
+        // Only a patch that names another version is bound to that one.
+        const metadata = record(result['metadata']);
+        if (metadata['resourceVersion'] === resourceVersion) delete metadata['resourceVersion'];
         try {
           const decoded = decodeObject(result, schema);
           if (options.validation === 'Strict' && decoded.strictErrors.length > 0) {
@@ -310,7 +311,8 @@ async function readDeleteOptions(exchange: Exchange): Promise<DeleteOptions> {
   if (body.length === 0) return parseDeleteOptions(undefined, exchange.query);
   const kind = { group: '', version: 'v1', kind: 'DeleteOptions' };
   // Clients send it as of v1, meta.k8s.io/v1 or the resource's own version: all are the same type.
-  const value: unknown = JSON.parse(body.toString());
+  const isProtobuf = mediaTypeOf(exchange.header('content-type')) === protobufMediaType;
+  const value: unknown = isProtobuf ? decodeProtobuf(body) : parseGoJson(body.toString());
   const options = { ...(isRecord(value) ? value : {}), apiVersion: 'v1', kind: 'DeleteOptions' };
   const schema = { type: 'object', definition: 'io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions' } as const;
   return parseDeleteOptions(decodeAs(options, kind, 'Ignore', schema).object, exchange.query);
