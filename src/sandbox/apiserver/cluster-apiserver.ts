@@ -124,7 +124,11 @@ export class ClusterApiserver {
     await this.server.start();
     // Only now is the address known that discovery tells.
     const serverAddress = `127.0.0.1:${this.server.port}`;
-    this.#resources = new ResourceServer(this.#deps, { aggregated: this.#aggregator, serverAddress });
+    this.#resources = new ResourceServer(this.#deps, {
+      serverAddress,
+      aggregated: this.#aggregator,
+      aggregatedOpenApi: () => this.#aggregator.openApi(),
+    });
     this.#aggregator.start();
   }
 

@@ -45,7 +45,8 @@ export class Aggregator {
   }
 
   async handle(request: ApiRequest): Promise<boolean> {
-    const [, root, group = '', version = ''] = request.path.split('/');
+    const path = request.path.startsWith('/openapi/v3/') ? request.path.slice('/openapi/v3'.length) : request.path;
+    const [, root, group = '', version = ''] = path.split('/');
     if (root !== 'apis' || group === '' || version === '') return false;
     const object = this.#store.get({ ...apiServices, namespace: '', name: `${version}.${group}` });
     const service = object === undefined ? undefined : remoteApiService(object);
@@ -57,6 +58,11 @@ export class Aggregator {
   /** Groups for /apis and /apis/GROUP. */
   groups(): readonly ApiGroup[] {
     return this.#discovery.groups();
+  }
+
+  /** Entries for the index of /openapi/v3. */
+  openApi(): ReadonlyMap<string, string> {
+    return this.#discovery.openApi();
   }
 
   /** Items for aggregated discovery. */

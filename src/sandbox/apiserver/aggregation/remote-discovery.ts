@@ -48,6 +48,8 @@ export class RemoteDiscovery {
   readonly #backends: BackendClient;
   /** Resources by APIService name; `isFresh` false once a fetch failed. */
   readonly #known = new Map<string, { resources: readonly unknown[]; isFresh: boolean }>();
+  /** Entries for the front's /openapi/v3, by APIService name: `apis/GROUP/VERSION` → where its document is. */
+  readonly #openApi = new Map<string, readonly (readonly [key: string, url: string])[]>();
   readonly #controller = new AbortController();
   #stopWatching: (() => void) | undefined;
   #timer: Timer | undefined;
@@ -60,7 +62,7 @@ export class RemoteDiscovery {
 
   start(): void {
     this.#stopWatching = this.#store.watch(apiServices, undefined, ({ object, type }) => {
-      if (type === 'DELETED') this.#known.delete(object.metadata.name);
+      if (type === 'DELETED') this.#forget(object.metadata.name);
       else this.#refresh(remoteApiService(object));
     });
     this.#refreshAll();
@@ -100,6 +102,11 @@ export class RemoteDiscovery {
     }));
   }
 
+  /** What remote APIServices add to the index of /openapi/v3. */
+  openApi(): ReadonlyMap<string, string> {
+    return new Map([...this.#openApi.values()].flat());
+  }
+
   #byGroup(): [string, RemoteApiService[]][] {
     const groups = new Map<string, RemoteApiService[]>();
     for (const service of this.remotes()) {
@@ -123,6 +130,30 @@ export class RemoteDiscovery {
       const before = this.#known.get(service.name)?.resources ?? [];
       this.#known.set(service.name, { resources: resources ?? before, isFresh: resources !== undefined });
     });
+    void this.#fetchOpenApi(service).then((entries) => {
+      if (!this.#controller.signal.aborted) this.#openApi.set(service.name, entries);
+    });
+  }
+
+  #forget(name: string): void {
+    this.#known.delete(name);
+    this.#openApi.delete(name);
+  }
+
+  /** The backend's own entry for this group version; none if it serves no OpenAPI. Never rejects. */
+  async #fetchOpenApi(service: RemoteApiService): Promise<readonly (readonly [string, string])[]> {
+    try {
+      const answer = await this.#get(service, '/openapi/v3', [], 'application/json', 'system:aggregator');
+      if (answer.status !== 200) return [];
+      const index = JSON.parse(answer.body.toString('utf8')) as {
+        paths?: Record<string, { serverRelativeURL?: string }>;
+      };
+      const key = `apis/${service.group}/${service.version}`;
+      const url = index.paths?.[key]?.serverRelativeURL;
+      return url === undefined ? [] : [[key, url]];
+    } catch {
+      return [];
+    }
   }
 
   /** Undefined: it could not be learned. Never rejects. */
@@ -145,14 +176,20 @@ export class RemoteDiscovery {
     }
   }
 
-  #get(service: RemoteApiService, target: string, groups: readonly string[], accept: string): Promise<SmallAnswer> {
+  #get(
+    service: RemoteApiService,
+    target: string,
+    groups: readonly string[],
+    accept: string,
+    user = 'system:kube-aggregator',
+  ): Promise<SmallAnswer> {
     const endpoint = this.#backends.endpoint(service);
     if (endpoint === undefined) return Promise.reject(new Error('no endpoints'));
     return this.#backends.fetch(service, endpoint, {
       method: 'GET',
       target,
       headers: [
-        ['X-Remote-User', 'system:kube-aggregator'],
+        ['X-Remote-User', user],
         ...groups.map((group) => ['X-Remote-Group', group] as const),
         ['Accept', accept],
         ['User-Agent', 'Go-http-client/2.0'],
