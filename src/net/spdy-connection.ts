@@ -123,10 +123,13 @@ export class SpdyConnection {
     this.#carrier = this.#makeCarrier();
     this.#nextStreamId = options.role === 'client' ? 1 : 2;
     this.#nextPingId = this.#nextStreamId;
-    if (options.head !== undefined && options.head.length > 0) socket.unshift(options.head);
+    if (options.head !== undefined && options.head.length > 0 && socket.readable) socket.unshift(options.head);
     socket.on('data', (chunk: Buffer) => this.#acceptChunk(chunk));
     socket.on('end', () => this.#acceptFin());
     socket.resume();
+    // A socket that died, or whose FIN was read, before it came here emits nothing any more.
+    if (socket.closed) process.nextTick(() => this.#acceptClose());
+    else if (socket.readableEnded) process.nextTick(() => this.#acceptFin());
     this.#armPing();
   }
 

@@ -1,7 +1,10 @@
 import { expect } from 'chai';
 
 import { KexerError } from '../../src/base/errors.ts';
+import { SpdyConnection, type SpdyEnd } from '../../src/net/spdy-connection.ts';
 import { SpdyEncoder } from '../../src/protocol/spdy/encoder.ts';
+import { duplexPair } from '../support/duplex-pair.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { readConnections } from '../support/recordings.ts';
 import { data, settle, startConnection, type Harness } from './spdy-peer.ts';
 
@@ -423,6 +426,29 @@ describe('SpdyConnection ends', () => {
     socket.destroy();
     await settle();
     expect(takeEvents()).to.deep.equal(['END error: Cannot go on with an SPDY connection: it was lost', 'CLOSED']);
+  });
+
+  it('by a socket that was closed or read to its end before', async () => {
+    const results: string[][] = [];
+    for (const how of ['closed', 'ended']) {
+      const [socket, other] = duplexPair();
+      for (const end of [socket, other]) end.on('error', () => {});
+      if (how === 'closed') socket.destroy();
+      else other.end();
+      socket.resume();
+      await settle();
+      const told: string[] = [];
+      const handlers = { onEnd: (end: SpdyEnd) => told.push(end.how), onClosed: () => told.push('CLOSED') };
+      const options = { role: 'server', head: Buffer.from('late') } as const;
+      const connection = new SpdyConnection({ socket, clock: new FakeClock() }, options, handlers);
+      await settle();
+      results.push(told);
+      connection.destroy();
+    }
+    expect(results).to.deep.equal([
+      ['error', 'CLOSED'],
+      ['fin', 'CLOSED'],
+    ]);
   });
 
   it('by a protocol error, after what came before it', async () => {
