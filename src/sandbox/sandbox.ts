@@ -124,7 +124,11 @@ export interface Sandbox {
     options?: { expiresInSeconds?: number; audiences?: string[] },
   ): string;
   /** Issues a client certificate of the client CA (`clientCaFile`). */
-  clientCertificate(user: { name: string; groups?: readonly string[] }): Promise<{ cert: string; key: string }>;
+  clientCertificate(user: {
+    name: string;
+    groups?: readonly string[];
+    notAfter?: Date;
+  }): Promise<{ cert: string; key: string }>;
   /**
    * Tells the cluster where kexer listens: Service, EndpointSlice and APIService, and the `kexer…` contexts of the kubeconfig.
    * `caPem` defaults to the serving CA of the sandbox, which signed `files.kexerCertFile`.
@@ -225,8 +229,12 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
     kubelets,
     tokens: { alice: credentials.aliceToken, viewer: credentials.viewerToken },
     serviceAccountToken: (namespace, name, wanted = {}) => apiserver.accounts.issue(namespace, name, wanted).token,
-    clientCertificate: ({ name, groups = [] }) =>
-      generateClient(credentials.clientCa, { commonName: name, organizations: groups }),
+    clientCertificate: ({ name, groups = [], notAfter }) =>
+      generateClient(credentials.clientCa, {
+        commonName: name,
+        organizations: groups,
+        ...(notAfter === undefined ? {} : { notAfter }),
+      }),
     registerKexer: async ({ port, caPem = credentials.servingCa.cert }) => {
       await seedKexer(cluster, { port, caPem });
       const plan = sandboxKubeconfig(credentials, { apiserverUrl: apiserver.server.url, kexer: { port, caPem } });
