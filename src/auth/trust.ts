@@ -100,7 +100,7 @@ export class TrustWatch implements TrustSource {
   #current: Trust;
 
   constructor(deps: {
-    client: KubeClient;
+    client: Pick<KubeClient, 'json' | 'stream' | 'userAgent'>;
     clock: Clock;
     /** Failures of the watch. */
     onError?: (error: unknown) => void;

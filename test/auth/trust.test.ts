@@ -2,7 +2,6 @@ import { expect } from 'chai';
 
 import { noTrust, readTrust, type Trust, TrustWatch } from '../../src/auth/trust.ts';
 import type { AnswerSink } from '../../src/kube/client.ts';
-import { KubeClient } from '../../src/kube/client.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { configMapData, type Pki, pki } from './pki.ts';
 
@@ -106,7 +105,7 @@ describe('TrustWatch', () => {
     };
     const problems: string[] = [];
     const trust = new TrustWatch({
-      client: Object.assign(Object.create(KubeClient.prototype) as KubeClient, client),
+      client,
       clock: new FakeClock(),
       onProblem: (problem) => problems.push(problem),
     });
