@@ -70,6 +70,7 @@ export class Registry {
         this.#writer(definition, context),
       );
     }
+    if (draft.metadata.managedFields?.length === 0) delete draft.metadata.managedFields;
     this.#checkNamespace(definition, namespace, draft.metadata.name);
     this.#admitBuiltIn(definition, draft, namespace);
     draft = structuredClone(await context.admit('CREATE', draft, undefined));

@@ -1,6 +1,7 @@
 // Makes src/sandbox/apiserver/schemas/definitions.json from the models of @kubernetes/client-node, which are generated from
 // Kubernetes' own OpenAPI document: field names, types, formats, what is required, and the descriptions. Run it after an update of
-// that package: `node test/sandbox/apiserver/schemas/generate-definitions.ts`. A test compares the committed file with what this makes.
+// that package, and oxfmt after it: `node test/sandbox/apiserver/schemas/generate-definitions.ts`. A test compares the committed file
+// with what this makes.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -99,6 +100,42 @@ const quantityFields = new Set([
 ]);
 const quantityListFields = new Set(['default', 'defaultRequest', 'max', 'maxLimitRequestRatio', 'min']);
 
+/**
+ * Descriptions of fields that refer to a type: OpenAPI 2 has no place for them beside `$ref`, so the models have none. These are the ones
+ * that show as columns of tables, and a few that people ask kubectl explain for.
+ */
+const referenceDescriptions: Readonly<Record<string, string>> = {
+  metadata:
+    "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata",
+  'Pod.spec':
+    'Specification of the desired behavior of the pod. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#spec-and-status',
+  'Pod.status':
+    'Most recently observed status of the pod. This data may not be up to date. Populated by the system. Read-only. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#spec-and-status',
+  'Deployment.spec': 'Specification of the desired behavior of the Deployment.',
+  'Deployment.status': 'Most recently observed status of the Deployment.',
+  'DeploymentSpec.selector':
+    "Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones affected by this deployment. It must match the pod template's labels.",
+  'DeploymentSpec.strategy': 'The deployment strategy to use to replace existing pods with new ones.',
+  'DeploymentSpec.template':
+    'Template describes the pods that will be created. The only allowed template.spec.restartPolicy value is "Always".',
+  'ReplicaSetSpec.selector':
+    "Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors",
+  'DaemonSetSpec.selector':
+    "A label query over pods that are managed by the daemon set. Must match in order to be controlled. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors",
+  'JobSpec.selector':
+    'A label query over pods that should match the pod count. Normally, the system sets this field for you. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors',
+  'NetworkPolicySpec.podSelector':
+    "podSelector selects the pods to which this NetworkPolicy object applies. The array of rules is applied to any pods selected by this field. An empty selector matches all pods in the policy's namespace. Multiple network policies can select the same set of pods. In this case, the ingress rules for each are combined additively. This field is optional. If it is not specified, it defaults to an empty selector.",
+  'PersistentVolumeSpec.claimRef':
+    'claimRef is part of a bi-directional binding between PersistentVolume and PersistentVolumeClaim. Expected to be non-nil when bound. claim.VolumeName is the authoritative bind between PV and PVC. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#binding',
+  'RoleBinding.roleRef':
+    'RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error. This field is immutable.',
+  'ClusterRoleBinding.roleRef':
+    'RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error. This field is immutable.',
+  'Event.involvedObject': 'The object that this event is about.',
+  'Event.source': 'The component reporting this event. Should be a short machine understandable string.',
+};
+
 /** Definitions by OpenAPI name: `d` description, `p` properties as `[type, description, isRequired?]`. */
 export function generateDefinitions(): Record<string, unknown> {
   const names = new Map<string, string>();
@@ -151,7 +188,9 @@ export function generateDefinitions(): Record<string, unknown> {
     const properties: Record<string, unknown> = {};
     for (const attribute of attributesOf(className)) {
       const field = docs.fields.get(attribute.name);
-      const entry: unknown[] = [typeOf(className, attribute), field?.text ?? ''];
+      const own = `${className.replace(prefixes, '')}.${attribute.baseName}`;
+      const text = field?.text || (referenceDescriptions[own] ?? referenceDescriptions[attribute.baseName] ?? '');
+      const entry: unknown[] = [typeOf(className, attribute), text];
       if (field?.isRequired === true) entry.push(1);
       properties[attribute.baseName] = entry;
     }
@@ -160,12 +199,6 @@ export function generateDefinitions(): Record<string, unknown> {
   return Object.fromEntries(Object.entries(definitions).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** One definition a line, so that an update shows as a readable difference. */
-export function definitionsText(): string {
-  const lines = Object.entries(generateDefinitions()).map(
-    ([name, it]) => `${JSON.stringify(name)}:${JSON.stringify(it)}`,
-  );
-  return `{\n${lines.join(',\n')}\n}\n`;
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(definitionsFile, `${JSON.stringify(generateDefinitions(), null, 2)}\n`);
 }
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(definitionsFile, definitionsText());
