@@ -1,7 +1,7 @@
 // One container's view of the file system and the way to run something in it: an own root where the machine allows it, else a folder
 // that is only working directory and HOME. Also looks commands up as a runtime does, so that a missing one is told in runc's words.
 
-import { accessSync, constants, existsSync, mkdirSync, statSync, symlinkSync } from 'node:fs';
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, readlinkSync, statSync, symlinkSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { holdNamespaces, type Isolation, joinArguments, type Mount, type NamespaceHolder } from './isolation.ts';
@@ -26,6 +26,12 @@ export interface ContainerRootOptions {
 
 /** What runc finds, or why not, in its words. */
 export type CommandLookup = { readonly found: string } | { readonly problem: string };
+
+/** Links followed before a path counts as not there, as in the kernel. */
+const maxLinks = 40;
+
+/** Where the host's /etc is in a root of its own (see root-layout.ts). */
+const hostEtc = '/.host/etc/';
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -100,8 +106,22 @@ export class ContainerRoot {
     return { problem };
   }
 
+  /** Where a path ends that may be an absolute link: on the host such a link would lead somewhere else than in the container. */
+  #follow(path: string): string {
+    let current = path;
+    for (let links = 0; links < maxLinks; links += 1) {
+      if (current.startsWith(hostEtc)) return current.slice(hostEtc.length - '/etc/'.length);
+      const file = this.hostPath(current);
+      if (this.#isolation.kind === 'folder' || lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() !== true) {
+        return file;
+      }
+      current = posix.resolve(posix.dirname(current), readlinkSync(file));
+    }
+    return this.hostPath(current);
+  }
+
   #checkFile(absolute: string, text: (why: string) => string, name: string): CommandLookup {
-    const file = this.hostPath(absolute);
+    const file = this.#follow(absolute);
     try {
       const stats = statSync(file);
       if (stats.isDirectory()) return { problem: text('is a directory') };

@@ -49,8 +49,8 @@ while [ $# -ge 3 ]; do
   shift 3
 done
 hostname "$name" 2>/dev/null
-echo ready
-exec chroot "$root" cat
+# Ready only behind the chroot: others take this process's root for theirs.
+exec chroot "$root" sh -c 'echo ready; exec cat'
 `;
 
 async function firstLine(child: ChildProcess): Promise<string> {
