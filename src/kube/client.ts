@@ -112,7 +112,6 @@ export class KubeClient {
       ...(call.body === undefined ? {} : { body: Buffer.from(JSON.stringify(call.body)) }),
       ...(call.signal === undefined ? {} : { signal: call.signal }),
     });
-    if (answer.status === 401) this.invalidateCredential();
     if (answer.status < 200 || answer.status > 299) throw new StatusError(statusOfAnswer(answer, method, call.target));
     try {
       return JSON.parse(answer.body.toString('utf8'));
@@ -204,7 +203,7 @@ export class KubeClient {
     request: RawRequest & { body?: Readable | Buffer | undefined; contentLength?: number | undefined },
     sink: AnswerSink,
   ): AnswerController {
-    const deferred = new DeferredController(sink);
+    const deferred = new DeferredController(sink, () => this.#invalidateCredential());
     this.#prepare()
       .then(({ transport, headers }) => {
         if (deferred.isAborted) return;
@@ -282,8 +281,8 @@ export class KubeClient {
     return token === '' ? [] : [['Authorization', `Bearer ${token}`]];
   }
 
-  /** To be told that this client's own credential was refused. */
-  invalidateCredential(): void {
+  /** The apiserver refused this client's own credential, or a token that passes through: then there is nothing to look at again. */
+  #invalidateCredential(): void {
     if (this.#credential.kind === 'token' || this.#credential.kind === 'both') this.#credential.token.invalidate();
   }
 }
@@ -295,12 +294,14 @@ function withCredential(headers: RawHeaders, credential: RawHeaders): RawHeaders
 /** Stands for an exchange whose credential is still being read; from then on passes everything through. */
 class DeferredController implements AnswerController, AnswerSink {
   readonly #sink: AnswerSink;
+  readonly #onUnauthorized: () => void;
   #inner: AnswerController | undefined;
   #isPaused: boolean;
   isAborted: boolean;
 
-  constructor(sink: AnswerSink) {
+  constructor(sink: AnswerSink, onUnauthorized: () => void) {
     this.#sink = sink;
+    this.#onUnauthorized = onUnauthorized;
     this.#inner = undefined;
     this.#isPaused = false;
     this.isAborted = false;
@@ -329,6 +330,7 @@ class DeferredController implements AnswerController, AnswerSink {
 
   onHead(answer: { status: number; reason: string; headers: RawHeaders }, controller: AnswerController): void {
     if (this.#isPaused) controller.pause();
+    if (answer.status === 401) this.#onUnauthorized();
     this.#sink.onHead(answer, this);
   }
 
