@@ -71,9 +71,11 @@ describe('kubectl logs', function () {
         stage.kubectl(['logs', ...args], { context: 'kexer' }),
         stage.kubectl(['logs', ...args], { context: 'cluster' }),
       ]);
-      expect([ours.code, ours.stdout.toString(), ours.stderr]).to.deep.equal([
+      // kubectl reads several containers in the order of a Go map.
+      const isOrdered = !args.includes('--all-containers');
+      expect([ours.code, shown(ours.stdout, isOrdered), ours.stderr]).to.deep.equal([
         theirs.code,
-        theirs.stdout.toString(),
+        shown(theirs.stdout, isOrdered),
         theirs.stderr,
       ]);
     });
@@ -111,7 +113,13 @@ describe('kubectl logs', function () {
     });
     await stage.sandbox.kubelets.get('node1')?.kill();
     const { code, stderr } = await result;
-    expect([code, stderr]).to.deep.equal([1, 'error: unexpected EOF\n']);
+    expect(code).to.equal(1);
+    // Over HTTP/2 the broken response is a reset stream, over HTTP/1.1 a body that ends too early.
+    expect(stderr).to.match(/INTERNAL_ERROR; received from peer|unexpected EOF/);
     await stage.sandbox.kubelets.get('node1')?.revive();
   });
 });
+
+function shown(stdout: Buffer, isOrdered: boolean): string {
+  return isOrdered ? stdout.toString() : stdout.toString().split('\n').toSorted().join('\n');
+}
