@@ -59,7 +59,7 @@ export class ExecClient {
   static async start(harness: Harness, options: ExecOptions): Promise<ExecClient> {
     const socket = await harness.dial();
     const { pod, container = pod, kind = 'exec', command = [] } = options;
-    const query = new URLSearchParams(command.map((word) => ['command', word]));
+    const query = new URLSearchParams(command.map((word): [string, string] => ['command', word]));
     query.set('output', '1');
     if (options.tty === true) query.set('tty', '1');
     else query.set('error', '1');
@@ -69,7 +69,7 @@ export class ExecClient {
       Upgrade: 'SPDY/3.1',
       'X-Stream-Protocol-Version': options.version ?? 'v4.channel.k8s.io',
     };
-    socket.write(requestHead({ method: 'POST', path: `/${kind}/default/${pod}/${container}?${query}`, headers }));
+    socket.write(requestHead({ method: 'POST', path: `/${kind}/default/${pod}/${container}?${query.toString()}`, headers }));
     const head = (await nextChunk(socket))?.toString() ?? '';
     if (!head.startsWith('HTTP/1.1 101 ')) throw new Error(head);
     return new ExecClient(socket, options);
