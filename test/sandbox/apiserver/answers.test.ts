@@ -24,9 +24,7 @@ const notAsked: Readonly<Record<string, string>> = Object.fromEntries(
 const freeText = new Set(['GET /livez?verbose', 'GET /readyz?verbose']);
 
 /** Resources of kube-apiserver that the sandbox does not have. */
-const absentResources = {
-  '': ['componentstatuses', 'replicationcontrollers', 'replicationcontrollers/scale', 'replicationcontrollers/status'],
-};
+const absentResources = { '': ['componentstatuses'] };
 
 const absentGroups = [
   'apiextensions.k8s.io',

@@ -155,6 +155,12 @@ const defaulters: Readonly<Record<string, Defaulter>> = {
     setDefault(child(draft, 'spec'), 'enableServiceLinks', true);
   },
   '/podtemplates': (draft) => defaultPodSpec(child(child(draft, 'template'), 'spec')),
+  '/replicationcontrollers': (draft) => {
+    const spec = child(draft, 'spec');
+    setDefault(spec, 'replicas', 1);
+    defaultTemplate(spec);
+    setDefault(spec, 'selector', stringMap(at(spec, 'template', 'metadata', 'labels')));
+  },
   '/services': defaultService,
   '/secrets': defaultSecret,
   '/namespaces': (draft) => {

@@ -6,6 +6,7 @@ import type { ResourceDefinition } from '../resources/catalog.ts';
 /** Kinds whose `metadata.generation` counts changes of their spec. */
 const withGeneration = new Set([
   '/pods',
+  '/replicationcontrollers',
   'apps/daemonsets',
   'apps/deployments',
   'apps/replicasets',

@@ -103,6 +103,12 @@ const groups: readonly { readonly group: string; readonly version: string; reado
         ],
       },
       { is: 'podtemplates PodTemplate podtemplate N' },
+      {
+        is: 'replicationcontrollers ReplicationController replicationcontroller N',
+        short: ['rc'],
+        categories: ['all'],
+        sub: ['scale', 'status'],
+      },
       { is: 'resourcequotas ResourceQuota resourcequota N', short: ['quota'], sub: ['status'] },
       { is: 'secrets Secret secret N' },
       {

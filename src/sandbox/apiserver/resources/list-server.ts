@@ -3,7 +3,7 @@
 
 import type { Clock } from '../../../base/clock.ts';
 import { expired, goJson, StatusError } from '../../../kube/status.ts';
-import type { Exchange, HeaderPairs } from '../exchange.ts';
+import type { Exchange, HeaderPairs, ResponseStream } from '../exchange.ts';
 import type { KubeObject } from '../objects/object.ts';
 import { encodeContinue, type ListOptions, parseListOptions, tooLargeVersion } from '../requests/list-options.ts';
 import { type AnswerForm, negotiate } from '../requests/negotiation.ts';
@@ -174,24 +174,27 @@ function nameFilter(exchange: Exchange, options: ListOptions): ListOptions {
   return { ...options, matches: (object) => object.metadata.name === name && (matches?.(object) ?? true) };
 }
 
-/** Small answers go out whole, with their length; large ones as they are read. */
+/** Small answers go out whole, with their length; large ones as they are read. A list that breaks half-way must not look complete. */
 async function writePieces(exchange: Exchange, pieces: Iterable<string>, headers: HeaderPairs): Promise<void> {
-  let stream: ReturnType<Exchange['stream']> | undefined;
+  let stream: ResponseStream | undefined;
   let buffered: string[] = [];
   let size = 0;
-  for (const piece of pieces) {
-    buffered.push(piece);
-    size += piece.length;
-    if (size < flushBytes) continue;
-    stream ??= exchange.stream(200, 'application/json', headers);
-    const isWritable = stream.write(buffered.join(''));
-    buffered = [];
-    size = 0;
-    if (!isWritable) await stream.drained();
-    if (exchange.signal.aborted) {
-      stream.abort();
-      return;
+  try {
+    for (const piece of pieces) {
+      buffered.push(piece);
+      size += piece.length;
+      if (size < flushBytes) continue;
+      stream ??= exchange.stream(200, 'application/json', headers);
+      const isWritable = stream.write(buffered.join(''));
+      buffered = [];
+      size = 0;
+      if (!isWritable) await stream.drained();
+      if (exchange.signal.aborted) return;
     }
+  } catch (error) {
+    if (stream === undefined) throw error;
+    stream.abort();
+    return;
   }
   const rest = buffered.join('');
   if (stream === undefined) {

@@ -60,6 +60,26 @@ function numberOrNotApplicable(value: unknown): string {
 
 /** By `group/resource`. */
 export const workloadPrinters: Readonly<Record<string, Printer>> = {
+  '/replicationcontrollers': {
+    columns: [
+      nameColumn,
+      column('Desired', doc('core.v1.ReplicationControllerSpec', 'replicas'), 'integer'),
+      column('Current', doc('core.v1.ReplicationControllerStatus', 'replicas'), 'integer'),
+      column('Ready', doc('core.v1.ReplicationControllerStatus', 'readyReplicas'), 'integer'),
+      ageColumn,
+      ...containerColumns,
+      wide('Selector', doc('core.v1.ReplicationControllerSpec', 'selector')),
+    ],
+    cells: (it, nowMs) => [
+      it.metadata.name,
+      integer(specOf(it)['replicas']),
+      statusCount(it, 'replicas'),
+      statusCount(it, 'readyReplicas'),
+      age(it, nowMs),
+      ...containerCells(template(it)),
+      formatLabels(specOf(it)['selector']),
+    ],
+  },
   'apps/deployments': {
     columns: [
       nameColumn,
