@@ -4,6 +4,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 import type { Authorizer } from '../auth/authorize.ts';
@@ -22,6 +23,8 @@ import { parseStreamOptions, preflightQuery } from './options.ts';
 import { askStream } from './preflight.ts';
 import type { SessionRegistry } from './registry.ts';
 import { type OpenStream, openStream } from './upgrade.ts';
+
+const keepAliveDelayMs = 30_000;
 
 export interface StreamHandlerOptions {
   /** Kexer's version, as the User-Agent of a preflight names it. */
@@ -59,6 +62,7 @@ export class StreamHandler {
    */
   async handleUpgrade(call: Call, _request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const early = new EarlyBytes(socket, head);
+    prepareSocket(socket);
     let opened: OpenStream | HttpAnswer;
     try {
       opened = await this.#open(call, early);
@@ -119,4 +123,12 @@ export class StreamHandler {
     if (code === 'internal' || code === 'config') this.#deps.onDefect?.(error);
     return statusAnswer(statusOf(error), call.auditId);
   }
+}
+
+/** Without TCP_NODELAY each frame of a handshake of streams waits for a delayed ACK; probes find clients that vanished without a FIN. */
+function prepareSocket(socket: Duplex): void {
+  if (!(socket instanceof Socket)) return;
+  socket.setTimeout(0);
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, keepAliveDelayMs);
 }

@@ -30,6 +30,7 @@ export interface OpenLog {
 
 /** A kubelet commits its 200 before it reads; longer means that it hangs. kube-apiserver waits as long as its request lives. */
 const headTimeoutMs = 60_000;
+const refusalTimeoutMs = 10_000;
 /** What kube-apiserver reads of a refusal. */
 const maxRefusalBytes = 50_000;
 
@@ -99,7 +100,7 @@ async function readKubelet(
   const status = answer.statusCode ?? 0;
   // The range that kube-apiserver takes as success (GenericHttpResponseChecker).
   if (status >= 200 && status <= 206) return answer;
-  const text = await readText(answer).finally(() => socket.destroy());
+  const text = await readText(deps, answer).finally(() => socket.destroy());
   throw new StatusError(refusalStatus(status, text, target));
 }
 
@@ -145,7 +146,8 @@ function requestError(error: Error, request: LogRequest): Error {
   return new KexerError('badGateway', `Cannot read the log from the kubelet of node ${request.node}`, { cause: error });
 }
 
-async function readText(answer: IncomingMessage): Promise<string> {
+async function readText(deps: LogSourceDeps, answer: IncomingMessage): Promise<string> {
+  const timer = deps.clock.after(refusalTimeoutMs, () => answer.destroy());
   const parts: Buffer[] = [];
   let length = 0;
   try {
@@ -156,6 +158,8 @@ async function readText(answer: IncomingMessage): Promise<string> {
     }
   } catch {
     // A cut refusal is a refusal all the same; what came of its text is shown.
+  } finally {
+    timer.cancel();
   }
   return Buffer.concat(parts, length).toString('utf8', 0, Math.min(length, maxRefusalBytes));
 }

@@ -56,7 +56,7 @@ class LogRelay {
         this.#abort({ cause: 'kubeletGone', message: `the kubelet broke the log off (${describeError(error)})` });
       });
       response.on('error', () => {}); // 'close' follows and says it
-      response.on('close', () => this.#abort({ cause: 'clientGone', message: 'the client closed the connection' }));
+      response.on('close', () => this.#closed());
       response.on('drain', () => body.resume());
       body.on('data', (chunk: Buffer) => {
         count(chunk.length);
@@ -64,7 +64,7 @@ class LogRelay {
       });
       body.on('end', () => this.#finish());
       if (response.destroyed) {
-        this.#abort({ cause: 'clientGone', message: 'the client closed the connection' });
+        this.#closed();
         return;
       }
       setHead(response, 200, [
@@ -83,20 +83,24 @@ class LogRelay {
     }
     this.#end = { cause: 'normal', message: 'the log ended' };
     this.#response.end();
-    this.#settle();
   }
 
   #abort(end: SessionEnd): void {
     if (this.#end !== undefined) return;
     this.#end = end;
     this.#body.destroy();
-    if (!this.#response.destroyed) abortResponse(this.#response);
-    this.#settle();
+    // A response that is gone already gives no further 'close'.
+    if (this.#response.destroyed) this.#closed();
+    else abortResponse(this.#response);
   }
 
-  #settle(): void {
-    const end = this.#end;
-    if (end !== undefined) this.#resolve?.(end);
+  /** The response is over: whole, broken off by us, or left by the client. */
+  #closed(): void {
+    const isUnread = this.#end?.cause === 'normal' && !this.#response.writableFinished;
+    const gone: SessionEnd = { cause: 'clientGone', message: 'the client closed the connection' };
+    this.#end = isUnread ? gone : (this.#end ?? gone);
+    this.#body.destroy();
+    this.#resolve?.(this.#end);
   }
 }
 
