@@ -69,7 +69,9 @@ export class ExecClient {
       Upgrade: 'SPDY/3.1',
       'X-Stream-Protocol-Version': options.version ?? 'v4.channel.k8s.io',
     };
-    socket.write(requestHead({ method: 'POST', path: `/${kind}/default/${pod}/${container}?${query.toString()}`, headers }));
+    socket.write(
+      requestHead({ method: 'POST', path: `/${kind}/default/${pod}/${container}?${query.toString()}`, headers }),
+    );
     const head = (await nextChunk(socket))?.toString() ?? '';
     if (!head.startsWith('HTTP/1.1 101 ')) throw new Error(head);
     return new ExecClient(socket, options);

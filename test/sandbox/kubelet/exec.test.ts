@@ -205,13 +205,13 @@ describe('kubelet: exec', () => {
 
   it('leaves no process when the pod is deleted, not even one that left its session', async () => {
     harness.createSimplePod('forker', {
-      command: sh('setsid sleep 1000 & (trap "" TERM HUP; sleep 1000) & exec sleep 1000'),
+      command: sh('setsid sleep 1000 & (trap "" TERM HUP; sleep 1000 & touch /tmp/set; wait) & exec sleep 1000'),
     });
     await harness.waitUntilReady('forker');
     const id = containerId(harness, 'forker');
     const client = await ExecClient.start(harness, {
       pod: 'forker',
-      command: sh('setsid sleep 1000 & echo started; exec sleep 1000'),
+      command: sh('while [ ! -e /tmp/set ]; do sleep 0.01; done; setsid sleep 1000 & echo started; exec sleep 1000'),
     });
     await client.until('started');
     expect((await markedProcesses(id)).length).to.be.at.least(5);

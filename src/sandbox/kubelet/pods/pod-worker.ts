@@ -13,6 +13,7 @@ import type { EventRecorder } from '../../controllers/event-recorder.ts';
 import type { LogFile } from '../logs/log-file.ts';
 import { Container, newContainerId, type RuntimeDeps } from '../runtime/container.ts';
 import { ContainerRoot } from '../runtime/container-root.ts';
+import { markOf } from '../runtime/process-mark.ts';
 import type { Isolation } from '../runtime/isolation.ts';
 import { ContainerSlot, type SlotDeps, type SlotKind } from './container-slot.ts';
 import { environmentOf, expandVariables } from './environment.ts';
@@ -236,6 +237,7 @@ export class PodWorker {
       hostname,
       commands: this.#options.commands,
       volumes,
+      mark: markOf(instance.id),
     });
     this.#event(spec, 'Normal', 'Created', 'Container created');
     const config = {

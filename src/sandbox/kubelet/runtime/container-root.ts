@@ -20,6 +20,8 @@ export interface ContainerRootOptions {
   /** Folder to be made for this root. */
   readonly dir: string;
   readonly hostname: string;
+  /** What the environment of each of the container's processes holds (see process-mark.ts). */
+  readonly mark: string;
   readonly commands: ReadonlyMap<string, string>;
   readonly volumes: readonly VolumeMount[];
 }
@@ -69,7 +71,12 @@ export class ContainerRoot {
       makeMountPoint(root, inner, statSync(source).isDirectory());
       mounts.push({ source, target: join(options.dir, path), isReadOnly });
     }
-    const holder = await holdNamespaces(isolation, { root: options.dir, hostname: options.hostname, mounts });
+    const holder = await holdNamespaces(isolation, {
+      root: options.dir,
+      hostname: options.hostname,
+      mounts,
+      mark: options.mark,
+    });
     return new ContainerRoot(isolation, options, holder);
   }
 

@@ -23,7 +23,10 @@ export interface Mount {
   readonly isReadOnly: boolean;
 }
 
-/** The process that keeps a container's namespaces alive; others join it by its pid. It ends with its stdin, so with the sandbox. */
+/**
+ * The process that keeps a container's namespaces alive; others join it by its pid. It ends with its stdin, so with the sandbox, even
+ * if that is killed, and then takes the container's processes along.
+ */
 export interface NamespaceHolder {
   readonly pid: number;
   close(): Promise<void>;
@@ -41,7 +44,7 @@ function findTool(name: string): string {
 export const toolPath = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
 
 const holderScript = `
-root=$1; name=$2; shift 2
+root=$1; name=$2; mark=$3; shift 3
 while [ $# -ge 3 ]; do
   mount --rbind "$1" "$2" || exit 1
   # Best effort: below a user namespace the kernel may lock the mount's other flags; then its owner protects it.
@@ -50,7 +53,14 @@ while [ $# -ge 3 ]; do
 done
 hostname "$name" 2>/dev/null
 # Ready only behind the chroot: others take this process's root for theirs.
-exec chroot "$root" sh -c 'echo ready; exec cat'
+# Its stdin ends without a SIGKILL only if the sandbox itself was killed: then the pod's processes are nobody's, and go.
+exec chroot "$root" sh -c '
+  echo ready
+  while read -r line; do :; done
+  for process in /proc/[0-9]*; do
+    if grep -qF "$0" "$process/environ" 2>/dev/null; then kill -9 "\${process#/proc/}"; fi
+  done
+' "$mark"
 `;
 
 async function firstLine(child: ChildProcess): Promise<string> {
@@ -67,12 +77,22 @@ async function firstLine(child: ChildProcess): Promise<string> {
 /** Makes new namespaces with `mounts` in them and `root` as the root folder. */
 export async function holdNamespaces(
   isolation: Isolation & { kind: 'chroot' },
-  options: { root: string; hostname: string; mounts: readonly Mount[] },
+  options: { root: string; hostname: string; mounts: readonly Mount[]; mark: string },
 ): Promise<NamespaceHolder> {
   const mounts = options.mounts.flatMap(({ source, target, isReadOnly }) => [source, target, isReadOnly ? 'ro' : 'rw']);
   const namespaces = ['--mount', '--uts', '--propagation', 'private'];
   if (isolation.hasUserNamespace) namespaces.unshift('--user', '--map-root-user');
-  const args = [...namespaces, 'sh', '-c', holderScript, 'holder', options.root, options.hostname, ...mounts];
+  const args = [
+    ...namespaces,
+    'sh',
+    '-c',
+    holderScript,
+    'holder',
+    options.root,
+    options.hostname,
+    options.mark,
+    ...mounts,
+  ];
   const child = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'pipe'], env: { PATH: toolPath }, detached: true });
   const closed = new Promise<void>((resolve) => {
     child.once('close', () => resolve());
@@ -114,7 +134,7 @@ export async function probeIsolation(
   try {
     if (process.platform !== 'linux')
       throw new KexerError('config', `mount namespaces are Linux's, this is ${process.platform}`);
-    const holder = await holdNamespaces(isolation, { root, hostname: 'probe', mounts: prepare(root) });
+    const holder = await holdNamespaces(isolation, { root, hostname: 'probe', mounts: prepare(root), mark: 'probe' });
     try {
       await run(isolation.nsenter, [...joinArguments(isolation, holder), 'sh', '-c', ': > /tmp/probe'], {
         env: { PATH: toolPath },

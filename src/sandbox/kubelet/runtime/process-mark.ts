@@ -6,6 +6,11 @@ import { readdir, readFile } from 'node:fs/promises';
 /** The variable every process of a pod has; its value is the container's id. */
 export const markVariable = 'KEXER_SANDBOX_CONTAINER';
 
+/** How a process of the container shows in its environment. */
+export function markOf(containerId: string): string {
+  return `${markVariable}=${containerId}`;
+}
+
 async function hasMark(pid: string, mark: string): Promise<boolean> {
   try {
     return (await readFile(`/proc/${pid}/environ`, 'latin1')).includes(mark);
@@ -23,7 +28,7 @@ export async function markedProcesses(containerId: string): Promise<number[]> {
     return [];
   }
   const pids = entries.filter((name) => /^[0-9]+$/.test(name));
-  const mark = `${markVariable}=${containerId}`;
+  const mark = markOf(containerId);
   const marked = await Promise.all(pids.map((pid) => hasMark(pid, mark)));
   return pids.filter((_, index) => marked[index]).map(Number);
 }
