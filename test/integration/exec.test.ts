@@ -81,6 +81,22 @@ describe('kubectl exec', function () {
     });
   }
 
+  for (const context of ['kexer-aggregated', 'kexer-alice', 'kexer-aggregated-alice'] as const) {
+    for (const isWebSocket of [true, false]) {
+      it(`works through ${context} by ${isWebSocket ? 'WebSocket' : 'SPDY'}`, async () => {
+        const stdin = randomBytes(mebibyte);
+        const args = ['exec', '-i', 'demo', '--', 'sh', '-c', 'sha256sum; exit 9'];
+        const { code, stdout, stderr } = await stage.kubectl(args, { context, isWebSocket, stdin });
+        const sum = createHash('sha256').update(stdin).digest('hex');
+        expect([code, stdout.toString(), stderr]).to.deep.equal([
+          9,
+          `${sum}  -\n`,
+          'command terminated with exit code 9\n',
+        ]);
+      });
+    }
+  }
+
   it('follows a change of the size of the terminal', async () => {
     const terminal = startTerminal(['exec', '-it', 'demo', '--', 'sh'], true);
     let text = '';
@@ -141,7 +157,8 @@ describe('kubectl exec', function () {
   it('stands in the audit log of the cluster as a 400 that carries the mark of kexer', async () => {
     await stage.kubectl(['exec', 'demo', '--', 'true'], { context: 'kexer-alice' });
     const events = (await stage.audit()).filter(
-      (event) => event.objectRef?.subresource === 'exec' && event.stage === 'ResponseComplete',
+      ({ objectRef, stage: at }) =>
+        objectRef?.resource === 'pods' && objectRef.subresource === 'exec' && at === 'ResponseComplete',
     );
     const last = events.at(-1);
     expect([last?.user.username, last?.responseStatus?.code]).to.deep.equal(['alice', 400]);
