@@ -267,6 +267,24 @@ describe('kubelet: pods', () => {
     expect(events('polite')).to.include('Killing: Stopping container polite');
   });
 
+  it('asks a container to end once, and again only for a shorter grace', async () => {
+    const script = 'trap "echo asked" TERM; touch /tmp/set; while :; do sleep 0.02; done';
+    harness.createSimplePod('asked', { command: sh(script) });
+    await harness.waitUntilReady('asked');
+    await runExec(harness, { pod: 'asked', command: sh('while [ ! -e /tmp/set ]; do sleep 0.01; done') });
+    const log = harness.ask({ method: 'GET', path: '/containerLogs/default/asked/asked?follow=true' });
+    harness.deletePod('asked', 30);
+    harness.store.mutate({ group: '', resource: 'pods', namespace: 'default', name: 'asked' }, (draft) => {
+      draft.metadata.labels = { changed: 'yes' };
+    });
+    harness.store.mutate({ group: '', resource: 'pods', namespace: 'default', name: 'asked' }, (draft) => {
+      draft.metadata.deletionGracePeriodSeconds = 1;
+    });
+    await harness.waitForPod('asked', (it) => it === undefined);
+    // Two signals in one turn may arrive as one.
+    expect((await log).body.split('\n').filter((line) => line === 'asked').length).to.be.within(1, 2);
+  });
+
   it('kills a pod whose object vanishes', async () => {
     harness.createSimplePod('vanished', { command: sh('echo $$ > /data/pid; exec sleep 1000') });
     await harness.waitUntilReady('vanished');

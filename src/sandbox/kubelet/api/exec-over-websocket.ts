@@ -51,16 +51,11 @@ class WebSocketExec implements SessionWire {
     this.#socket = new GolangWebSocket(
       socket,
       { library: isTranslator ? 'gorilla' : 'x/net', head: options.head },
-      { onMessage: (bytes) => this.#acceptMessage(bytes), onEnd: () => this.#clientGone() },
+      // A WebSocket has no end of input before v5: the end of the connection is it.
+      { onMessage: (bytes) => this.#acceptMessage(bytes), onEnd: () => this.#pump.abandon() },
     );
     this.#sendChannel(initialChannel({ hasStdout: plan.stdout, hasStderr: plan.stderr }), Buffer.alloc(0));
     void this.#pump.run(plan);
-  }
-
-  #clientGone(): void {
-    // A WebSocket has no end of input before v5: the end of the connection is it.
-    this.#pump.abandon();
-    if (this.#options.choice.version === 5) this.#socket.close();
   }
 
   #acceptMessage(bytes: Buffer): void {

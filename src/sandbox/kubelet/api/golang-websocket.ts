@@ -90,11 +90,7 @@ export class GolangWebSocket {
   close(): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    this.#socket.cork();
-    for (const part of encodeFrame(opcodes.close, [closePayload(closeCodes.normal)])) this.#socket.write(part);
-    this.#socket.uncork();
-    this.#socket.resume(); // what still comes is read into nothing
-    this.#socket.end();
+    this.#sendClose();
   }
 
   /** FIN without a Close, as when the process behind it dies. */
@@ -109,7 +105,15 @@ export class GolangWebSocket {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.#handlers.onEnd();
-    if (!this.#socket.destroyed) this.#socket.end();
+    if (!this.#socket.destroyed) this.#sendClose();
+  }
+
+  #sendClose(): void {
+    this.#socket.cork();
+    for (const part of encodeFrame(opcodes.close, [closePayload(closeCodes.normal)])) this.#socket.write(part);
+    this.#socket.uncork();
+    this.#socket.resume(); // what still comes is read into nothing
+    this.#socket.end();
   }
 
   #accept(chunk: Buffer): void {

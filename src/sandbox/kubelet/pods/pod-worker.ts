@@ -62,6 +62,7 @@ export class PodWorker {
   #isPrepared = false;
   #isPublishing = false;
   #isRemoved = false;
+  #graceSeconds = Infinity;
   #termination: Promise<void> | undefined;
   #settleDone: () => void = () => {};
 
@@ -109,6 +110,9 @@ export class PodWorker {
 
   /** Ends everything within `graceSeconds`, then removes the object (unless it is to be kept) and the folder. */
   terminate(graceSeconds: number, options: { isKeptInStore: boolean }): void {
+    // Every write of the status comes back here as a change; only a shorter grace is news.
+    if (graceSeconds >= this.#graceSeconds) return;
+    this.#graceSeconds = graceSeconds;
     this.#stopped.abort();
     const stops = this.#slots().map((slot) => slot.stop(graceSeconds * 1000));
     if (this.#termination !== undefined) return; // only the grace was shortened
