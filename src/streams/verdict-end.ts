@@ -13,7 +13,11 @@ export function verdictEnd(verdict: Verdict): SessionEnd {
     case 'exit':
       return { cause: 'normal', message: 'the command exited', exitCode: end.exitCode };
     case 'failure':
-      return { cause: 'normal', message: end.message };
+      // Its text quotes the command, which may hold a secret and has no place in a log.
+      return {
+        cause: 'normal',
+        message: `the kubelet reported a failure (${end.reason === '' ? 'no reason' : end.reason})`,
+      };
     default:
       return unreachable(end);
   }

@@ -139,6 +139,14 @@ describe('ExecTranslate', () => {
     });
   }
 
+  it('tells the session nothing of a text that quotes the command', async () => {
+    start();
+    await ready();
+    endOfCommand(runtimeFailure);
+    await ended();
+    expect(rig.ended).to.deep.equal({ cause: 'normal', message: 'the kubelet reported a failure (InternalError)' });
+  });
+
   it('sends no status on success in the first protocol, which has none', async () => {
     start({ version: 1 });
     await ready();
