@@ -161,6 +161,21 @@ describe('kubelet: logs', () => {
     socket.destroy();
   });
 
+  it('waits for a client that reads slowly', async () => {
+    const own = await Harness.start();
+    const script = 'i=0; while [ $i -lt 40 ]; do head -c 100000 /dev/zero | tr "\\0" x; echo; i=$((i+1)); done';
+    own.createSimplePod('wide', { command: ['sh', '-c', script] }, { restartPolicy: 'Never' });
+    await own.waitForPod('wide', (pod) => pod?.status?.phase === 'Succeeded');
+    const socket = await own.dial();
+    socket.write(requestHead({ method: 'GET', path: '/containerLogs/default/wide/wide' }));
+    // Another request passes while the first is not read.
+    socket.pause();
+    await own.ask({ method: 'GET', path: '/healthz' });
+    const { body } = await readAnswer(socket);
+    expect(body.length).to.equal(40 * 100_001);
+    await own.close();
+  });
+
   it('says why there is no log', async () => {
     harness.createPod('two', {
       initContainers: [{ name: 'first', image: 'busybox', command: ['sleep', '1000'] }],

@@ -165,6 +165,66 @@ describe('kubelet: pods', () => {
     expect(stdout).to.equal('found\n');
   });
 
+  it('makes the environment from every kind of source, in order', async () => {
+    const metadata = (name: string): { name: string; namespace: string } => ({ name, namespace: 'default' });
+    harness.store.create(
+      { group: '', resource: 'configmaps' },
+      { apiVersion: 'v1', kind: 'ConfigMap', metadata: metadata('env'), data: { ONE: '1' } },
+    );
+    const data = { TWO: Buffer.from('2').toString('base64') };
+    harness.store.create(
+      { group: '', resource: 'secrets' },
+      { apiVersion: 'v1', kind: 'Secret', metadata: metadata('env'), data },
+    );
+    harness.createSimplePod('env', {
+      command: ['sleep', '1000'],
+      envFrom: [
+        { prefix: 'C_', configMapRef: { name: 'env' } },
+        { secretRef: { name: 'env' } },
+        { configMapRef: { name: 'none', optional: true } },
+      ],
+      env: [
+        { name: 'SUM', value: '$(C_ONE)+$(TWO)=$(UNKNOWN)' },
+        { name: 'NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
+        { name: 'KEY', valueFrom: { secretKeyRef: { name: 'env', key: 'TWO' } } },
+        { name: 'GONE', valueFrom: { configMapKeyRef: { name: 'env', key: 'none', optional: true } } },
+        { name: 'CPU', valueFrom: { resourceFieldRef: { resource: 'limits.cpu' } } },
+      ],
+    });
+    await harness.waitUntilReady('env');
+    const { stdout } = await runExec(harness, {
+      pod: 'env',
+      command: sh('echo $C_ONE $SUM $NODE $KEY ${GONE-unset} $CPU'),
+    });
+    expect(stdout).to.equal('1 1+2=$(UNKNOWN) node1 2 unset 0\n');
+  });
+
+  it('waits for a volume that refers to something missing, and says so in an event', async () => {
+    harness.createPod('volume-waiter', {
+      volumes: [{ name: 'v', secret: { secretName: 'late', items: [{ key: 'k', path: 'p' }] } }],
+      containers: [
+        {
+          name: 'c',
+          image: 'busybox',
+          command: ['sleep', '1000'],
+          volumeMounts: [{ name: 'v', mountPath: '/v', subPath: 'p' }],
+        },
+      ],
+    });
+    while (!events('volume-waiter').some((text) => text.startsWith('FailedMount'))) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(events('volume-waiter')[0]).to.equal(
+      'FailedMount: MountVolume.SetUp failed for volume "v" : secret "late" not found',
+    );
+    const data = { k: Buffer.from('content').toString('base64') };
+    const metadata = { name: 'late', namespace: 'default' };
+    harness.store.create({ group: '', resource: 'secrets' }, { apiVersion: 'v1', kind: 'Secret', metadata, data });
+    await harness.waitUntilReady('volume-waiter');
+    const { stdout } = await runExec(harness, { pod: 'volume-waiter', container: 'c', command: ['cat', '/v'] });
+    if (harness.kubelet.isolation === 'chroot') expect(stdout).to.equal('content');
+  });
+
   it('mounts ConfigMaps, Secrets, tokens and the downward API as files', async () => {
     const metadata = (name: string): { name: string; namespace: string } => ({ name, namespace: 'default' });
     harness.store.create(

@@ -1,7 +1,8 @@
 // Puts a pod's status together from what its containers say: phase and conditions by the kubelet's rules, in its words. Pure.
 
+import { qosClass } from '../../apiserver/lifecycle/pod-defaults.ts';
 import type { ContainerSlot } from './container-slot.ts';
-import type { Pod, PodCondition, PodSpec, PodStatus } from './pod.ts';
+import type { Pod, PodCondition, PodStatus } from './pod.ts';
 
 export interface PodSlots {
   readonly init: readonly ContainerSlot[];
@@ -99,20 +100,6 @@ function conditionsOf(context: StatusContext, phase: string): PodCondition[] {
   return [...own, ...before.filter(({ type }) => !names.has(type))];
 }
 
-export function qosClassOf(spec: PodSpec): string {
-  const containers = [...spec.containers, ...(spec.initContainers ?? [])];
-  const sizes = containers.map(({ resources = {} }) => ({
-    limits: resources.limits ?? {},
-    requests: resources.requests ?? {},
-  }));
-  if (sizes.every(({ limits, requests }) => Object.keys(limits).length + Object.keys(requests).length === 0))
-    return 'BestEffort';
-  const isGuaranteed = sizes.every(({ limits, requests }) =>
-    ['cpu', 'memory'].every((name) => limits[name] !== undefined && (requests[name] ?? limits[name]) === limits[name]),
-  );
-  return isGuaranteed ? 'Guaranteed' : 'Burstable';
-}
-
 export function podStatusOf(context: StatusContext): PodStatus {
   const { pod, slots, hostIp, startTime } = context;
   const phase = phaseOf(pod, slots);
@@ -128,7 +115,7 @@ export function podStatusOf(context: StatusContext): PodStatus {
     startTime,
     ...(slots.init.length === 0 ? {} : { initContainerStatuses: slots.init.map((slot) => slot.status()) }),
     containerStatuses: slots.regular.map((slot) => slot.status()),
-    qosClass: qosClassOf(pod.spec),
+    qosClass: qosClass(pod),
     ...(slots.ephemeral.length === 0
       ? {}
       : { ephemeralContainerStatuses: slots.ephemeral.map((slot) => slot.status()) }),

@@ -20,7 +20,7 @@ import { environmentOf, expandVariables } from './environment.ts';
 import { commandOf, imageId } from './images.ts';
 import { asPod, type ContainerSpec, type Pod, podFullName, podKey, podUid } from './pod.ts';
 import { podStatusOf } from './pod-status.ts';
-import type { PodContext } from './references.ts';
+import { MissingReference, type PodContext } from './references.ts';
 import { makeVolumes, volumeMountsOf } from './volumes.ts';
 
 export interface PodWorkerDeps extends RuntimeDeps {
@@ -169,7 +169,9 @@ export class PodWorker {
         this.#isPrepared = true;
         return true;
       } catch (error) {
-        this.#deps.events.record(this.#pod, { type: 'Warning', reason: 'FailedMount', message: describeError(error) });
+        // The text of a missing reference is the kubelet's own and whole.
+        const message = error instanceof MissingReference ? error.message : describeError(error);
+        this.#deps.events.record(this.#pod, { type: 'Warning', reason: 'FailedMount', message });
       }
       await this.#pause(volumeRetryMs);
     }

@@ -164,7 +164,3 @@ export function podUid(pod: Pod): string {
 export function podFullName(pod: Pod): string {
   return `${pod.metadata.name}_${pod.metadata.namespace ?? ''}`;
 }
-
-export function allContainers(spec: PodSpec): ContainerSpec[] {
-  return [...(spec.initContainers ?? []), ...spec.containers, ...(spec.ephemeralContainers ?? [])];
-}
