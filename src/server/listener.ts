@@ -21,16 +21,25 @@ export interface Connection {
   readonly remoteAddress: string;
 }
 
+export interface ListenerOptions {
+  readonly pair: KeyPairPem;
+  /** For tests; default 15 s. */
+  readonly headDeadlineMs?: number;
+}
+
 export interface ListenerHandlers {
   onExchange(exchange: Exchange, connection: Connection): void;
   /** A connection that never became a request: handshake, parser and protocol errors. */
   onConnectionError(error: unknown, remoteAddress: string | undefined): void;
 }
 
+interface Http1State {
+  readonly socket: TLSSocket;
+  isBusy: boolean;
+}
+
 /** Until the head of a request is complete, and until TLS is. Slow clients hold a socket no longer than this. */
-const headDeadlineMs = 15_000;
-/** How often expired heads are looked for: the deadline is kept with this precision. */
-const headCheckIntervalMs = 5_000;
+const defaultHeadDeadlineMs = 15_000;
 /** An HTTP/1.1 connection without a request; longer than the 90 s for which Go's client keeps one. */
 const idleDeadlineMs = 120_000;
 /** Users in hundreds of groups need more than Node's 16 KiB; kube-apiserver's 1 MiB would be memory for anybody to take. */
@@ -49,16 +58,19 @@ export class Listener {
   readonly #handlers: ListenerHandlers;
   readonly #connections = new WeakMap<object, Connection>();
   readonly #sockets = new Set<TLSSocket>();
+  /** HTTP/1.1 connections, and whether a request or an upgrade is under way on each. */
+  readonly #http1 = new Map<object, Http1State>();
   readonly #sessions = new Set<ServerHttp2Session>();
   #arriving: Connection | undefined;
   #isDraining: boolean;
 
-  constructor(options: { pair: KeyPairPem }, handlers: ListenerHandlers) {
+  constructor(options: ListenerOptions, handlers: ListenerHandlers) {
     this.#handlers = handlers;
     this.#arriving = undefined;
     this.#isDraining = false;
-    this.#http = this.#createHttp();
-    this.#http2 = this.#createHttp2();
+    const headDeadlineMs = options.headDeadlineMs ?? defaultHeadDeadlineMs;
+    this.#http = this.#createHttp(headDeadlineMs);
+    this.#http2 = this.#createHttp2(headDeadlineMs);
     this.#tls = createTlsServer({
       ...secureOptions(options.pair),
       requestCert: true,
@@ -68,8 +80,6 @@ export class Listener {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
-      // A half-close is the protocols' to read: HTTP/1.1 may still get its answer, a stream is not at its end.
-      allowHalfOpen: true,
     });
     this.#tls.on('secureConnection', (socket) => this.#accept(socket));
     this.#tls.on('tlsClientError', (error, socket) => {
@@ -106,7 +116,8 @@ export class Listener {
     const closed = new Promise<void>((resolve) => {
       this.#tls.close(() => resolve());
     });
-    this.#http.closeIdleConnections();
+    // Not closeIdleConnections: Node counts a connection that never had a request as busy.
+    for (const { socket, isBusy } of this.#http1.values()) if (!isBusy) socket.destroy();
     for (const session of this.#sessions) session.close();
     await closed;
     // Also ends the interval of the header check.
@@ -125,23 +136,27 @@ export class Listener {
     socket.once('close', () => this.#sockets.delete(socket));
     const connection = { peer: peerIdentityOf(socket), remoteAddress: plainAddress(socket.remoteAddress) };
     if (socket.alpnProtocol === 'h2') {
-      // An HTTP/2 peer that closes its half has left; a session would stay on a half-open socket forever.
-      socket.allowHalfOpen = false;
       // 'session' is emitted before this returns; a session shows its socket only through a proxy, so it is known by itself.
       this.#arriving = connection;
       this.#http2.emit('connection', socket);
       this.#arriving = undefined;
     } else {
+      // A half-close is the protocol's to read: a request may still get its answer, a stream is not at its end. Only from here on: an
+      // HTTP/2 peer or a handshake that closes its half has left, and would hold a half-open socket until a deadline.
+      socket.allowHalfOpen = true;
       this.#connections.set(socket, connection);
+      this.#http1.set(socket, { socket, isBusy: false });
+      socket.once('close', () => this.#http1.delete(socket));
       this.#http.emit('connection', socket);
     }
   }
 
-  #createHttp(): HttpServer {
+  #createHttp(headDeadlineMs: number): HttpServer {
     const server = createHttpServer({
       maxHeaderSize: maxHeaderBytes,
       headersTimeout: headDeadlineMs,
-      connectionsCheckingInterval: headCheckIntervalMs,
+      // The deadline is kept with this precision.
+      connectionsCheckingInterval: headDeadlineMs / 3,
       // Bodies of uploads and answers of watches take as long as they take.
       requestTimeout: 0,
       keepAliveTimeout: idleDeadlineMs,
@@ -172,7 +187,7 @@ export class Listener {
     return server;
   }
 
-  #createHttp2(): Http2Server {
+  #createHttp2(headDeadlineMs: number): Http2Server {
     const server = createHttp2Server({
       maxHeaderListPairs: maxHeaderLines,
       maxSessionMemory: 32,
@@ -210,8 +225,22 @@ export class Listener {
   #onExchange(exchange: Exchange, owner: object | undefined): void {
     const connection = owner === undefined ? undefined : this.#connections.get(owner);
     // The session of a stream that is already gone; nobody waits for an answer.
-    if (connection === undefined) exchange.request.destroy();
-    else this.#handlers.onExchange(exchange, connection);
+    if (connection === undefined || owner === undefined) {
+      exchange.request.destroy();
+      return;
+    }
+    const state = this.#http1.get(owner);
+    if (state !== undefined) {
+      state.isBusy = true;
+      if (exchange.kind === 'request') exchange.response.once('close', () => this.#release(state));
+    }
+    this.#handlers.onExchange(exchange, connection);
+  }
+
+  /** An answer is complete; while draining its connection is of no further use, whatever its headers said. */
+  #release(state: Http1State): void {
+    state.isBusy = false;
+    if (this.#isDraining) state.socket.end(() => state.socket.destroy());
   }
 }
 
