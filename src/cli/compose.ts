@@ -48,6 +48,8 @@ export interface ComposeDeps {
 /** A kexer that serves. */
 export interface RunningKexer {
   readonly port: number;
+  /** Resolves when /readyz would say ok for the first time. */
+  whenReady(signal: AbortSignal): Promise<void>;
 }
 
 /** TokenReviews under way at once; a stranger's tokens can cause no more. */
@@ -130,7 +132,10 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   // Registered after the server, so they end before it: nothing looks at them once it stops.
   scope.add(() => trust.stop());
   scope.add(() => nodes.stop());
-  return { port };
+  const whenReady = async (signal: AbortSignal): Promise<void> => {
+    await Promise.all([trust.whenSynced(signal), nodes.whenSynced(signal)]);
+  };
+  return { port, whenReady };
 }
 
 async function loadImpersonator(clock: Clock, config: Config): Promise<Credential | undefined> {

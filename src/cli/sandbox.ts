@@ -64,8 +64,10 @@ async function start(words: SandboxWords, scope: Scope, io: CommandIo): Promise<
   });
   const log = createLogger({ level: config.log.level });
   const deps = { clock: systemClock, log, scope, environment: io.environment, version: kexerVersion() };
-  const { port } = await composeServer(deps, config);
+  const { port, whenReady } = await composeServer(deps, config);
+  await whenReady(scope.signal);
   await sandbox.registerKexer({ port });
+  await sandbox.ready();
   return { sandbox, port };
 }
 
