@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { skipWithoutKubectl } from './integration/support.ts';
+import { needsKubectl } from './support/kubectl.ts';
 
 const root = join(import.meta.dirname, '..');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
@@ -35,9 +35,7 @@ function run(command: string, args: readonly string[], cwd: string): Promise<Run
 describe('README', () => {
   let directory: string;
 
-  before(function (this: Mocha.Context) {
-    skipWithoutKubectl(this);
-  });
+  before(needsKubectl);
 
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'kexer-readme-'));
@@ -63,7 +61,9 @@ describe('README', () => {
   });
 
   it('names commands that exist', () => {
-    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
     const named = [...readme.matchAll(/npm run (?:--silent )?(\w+)/g)].map(([, name = '']) => name);
     expect(named.length).to.be.greaterThan(0);
     expect(Object.keys(scripts)).to.include.members(named);

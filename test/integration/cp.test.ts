@@ -5,6 +5,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
+import { needsKubectl } from '../support/kubectl.ts';
 import { Stage } from './support/stage.ts';
 
 const mebibyte = 1024 * 1024;
@@ -13,6 +14,7 @@ describe('kubectl cp', function () {
   this.timeout(180_000);
   let stage: Stage;
 
+  before(needsKubectl);
   before(async () => {
     stage = await Stage.start();
   });

@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { spawn as spawnTerminal } from '@lydell/node-pty';
 import { expect } from 'chai';
 
+import { needsKubectl } from '../support/kubectl.ts';
 import { collect, Stage, until } from './support/stage.ts';
 
 const mebibyte = 1024 * 1024;
@@ -18,6 +19,7 @@ describe('kubectl exec', function () {
   this.timeout(60_000);
   let stage: Stage;
 
+  before(needsKubectl);
   before(async () => {
     stage = await Stage.start();
   });

@@ -1,11 +1,13 @@
 import { expect } from 'chai';
 
+import { needsKubectl } from '../support/kubectl.ts';
 import { collect, Stage, until } from './support/stage.ts';
 
 describe('kubectl logs', function () {
   this.timeout(60_000);
   let stage: Stage;
 
+  before(needsKubectl);
   before(async () => {
     stage = await Stage.start();
     // A pod with a log that stands still, and one container that has a life before.

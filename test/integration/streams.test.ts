@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { expect } from 'chai';
 
 import type { Kubelet } from '../../src/sandbox/kubelet/kubelet.ts';
+import { needsKubectl } from '../support/kubectl.ts';
 import { collect, Stage } from './support/stage.ts';
 
 /** The exec of shared/reference/baselines.md, faster: lines until somebody dies. */
@@ -14,6 +15,7 @@ describe('a stream that breaks', function () {
   this.timeout(60_000);
   let stage: Stage;
 
+  before(needsKubectl);
   before(async () => {
     stage = await Stage.start();
   });

@@ -41,7 +41,9 @@ const block = Buffer.from(rows.join(''));
 
 let written = 0;
 function put(bytes) {
-  const part = bytes.subarray(0, total - written);
+  const room = total - written;
+  // The last row is cut where the size is reached, and still ends its line: so \`head -n -1\` is what the checksum is of.
+  const part = bytes.length < room ? bytes : Buffer.concat([bytes.subarray(0, room - 1), Buffer.from('\\n')]);
   hash.update(part);
   write(part);
   written += part.length;
@@ -51,6 +53,5 @@ for (let number = 0; written < total; number += 1) {
   put(Buffer.from('-- block ' + number + '\\n'));
   put(block);
 }
-// The last row is cut where the size is reached; the checksum stands on a line of its own.
-write(Buffer.from('\\n-- sha256: ' + hash.digest('hex') + '\\n'));
+write(Buffer.from('-- sha256: ' + hash.digest('hex') + '\\n'));
 `;

@@ -87,7 +87,7 @@ describe('kubelet: exec', () => {
     const result = await client.done;
     const total = 64 * 1024 * 1024;
     const sum = /-- sha256: ([0-9a-f]{64})\n$/.exec(result.stdout)?.[1] ?? '';
-    const line = `\n-- sha256: ${sum}\n`;
+    const line = `-- sha256: ${sum}\n`;
     expect({ code: exitCodeIn(result), bytes: client.bytes - result.status.length }).to.deep.equal({
       code: 0,
       bytes: total + line.length,
@@ -101,7 +101,7 @@ describe('kubelet: exec', () => {
     const { stdout } = await runExec(harness, { pod: 'shell', command: ['dump', '1'] });
     const body = stdout.slice(0, 1024 * 1024);
     const sum = createHash('sha256').update(body).digest('hex');
-    expect(stdout.slice(1024 * 1024)).to.equal(`\n-- sha256: ${sum}\n`);
+    expect(stdout.slice(1024 * 1024)).to.equal(`-- sha256: ${sum}\n`);
   });
 
   it('stops the process when the client does not read, and loses nothing when it reads again', async () => {
