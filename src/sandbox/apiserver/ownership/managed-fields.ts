@@ -1,7 +1,7 @@
 // metadata.managedFields: who last set which field. After each write the writer owns what it added or changed, and nobody else does;
 // what is gone is owned by nobody. Server-side apply (apply.ts) builds on the same entries.
 
-import type { Json } from '../objects/fields.ts';
+import { isRecord, type Json } from '../objects/fields.ts';
 import { isJsonEqual, type KubeObject, kubeTime, type ManagedFieldsEntry } from '../objects/object.ts';
 import type { Schema } from '../schemas/definitions.ts';
 import { compare, FieldSet } from './field-set.ts';
@@ -37,9 +37,11 @@ export function ownedPart(object: KubeObject | undefined, scope: 'main' | 'statu
   const { apiVersion: _apiVersion, kind: _kind, metadata, status, ...rest } = object;
   if (scope === 'status') return status === undefined ? {} : { status };
   const kept = Object.entries(metadata).filter(([name]) => !serverFields.includes(name));
+  // An empty spec is there before anybody writes it.
+  const filled = Object.entries(rest).filter(([, value]) => !isRecord(value) || Object.keys(value).length > 0);
   return {
     ...(kept.length === 0 ? {} : { metadata: Object.fromEntries(kept) }),
-    ...rest,
+    ...Object.fromEntries(filled),
     ...(scope === 'all' && status !== undefined ? { status } : {}),
   };
 }
