@@ -91,6 +91,7 @@ function valueOf(setting: Setting, text: string): unknown {
       return text.split(',').map((item) => item.trim());
     case 'text':
     case 'file':
+    case 'duration':
       return text;
     default:
       return unreachable(setting.kind);

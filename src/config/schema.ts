@@ -3,6 +3,8 @@
 
 import { z } from 'zod';
 
+import { parseDuration } from '../base/duration.ts';
+
 /** Address types of a node in kube-apiserver's spelling. */
 const addressTypes = ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'] as const;
 
@@ -10,6 +12,22 @@ const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
 const file = () => z.string({ error: 'a file name' }).min(1, 'a file name');
 const flag = () => z.boolean({ error: 'true or false' });
+
+/** Longer ones cannot be timed: Node's timers count milliseconds in 31 bits. */
+const maxDurationMs = 2 ** 31 - 1;
+const durationWanted = 'a duration such as 15s, 4h or 1m30s, at most 596h';
+
+/** Text in the file, milliseconds in the config. A bare 0 needs no quotes in YAML. */
+const duration = (defaultMs: number) =>
+  z
+    .union([z.string(), z.literal(0)], { error: durationWanted })
+    .transform((text, context) => {
+      const ms = parseDuration(String(text));
+      if (ms !== undefined && ms <= maxDurationMs) return ms;
+      context.addIssue({ code: 'custom', message: durationWanted });
+      return z.NEVER;
+    })
+    .default(defaultMs);
 /** A group of settings: may be left out, is then filled with its members' defaults. */
 const keysOf = 'a group of settings (key: value)';
 
@@ -27,6 +45,10 @@ const server = z.strictObject(
     tlsPrivateKeyFile: file().optional(),
     /** Where a self-signed pair is made and kept when none is given. */
     certDir: file().default('apiserver.local.config/certificates'),
+    /** How long new calls and sessions are still taken after the order to stop, until endpoints have moved on. */
+    shutdownDelay: duration(15_000),
+    /** How long running sessions may then go on: as long as runtimes let a session be idle, so that dumps of hours are not cut. */
+    shutdownGracePeriod: duration(4 * 3_600_000),
   },
   { error: keysOf },
 );
@@ -68,6 +90,16 @@ const identity = z.strictObject(
   { error: keysOf },
 );
 
+/** Limits of every session; 0: none. */
+const sessions = z.strictObject(
+  {
+    /** How long no byte of payload may pass; keepalives do not count. */
+    idleTimeout: duration(0),
+    maxDuration: duration(0),
+  },
+  { error: keysOf },
+);
+
 const log = z.strictObject(
   { level: z.enum(logLevels, { error: `one of ${logLevels.join(', ')}` }).default('info') },
   { error: keysOf },
@@ -81,6 +113,7 @@ export const configSchema = z.strictObject(
     server: server.prefault({}),
     kubelet: kubelet.prefault({}),
     identity: identity.prefault({}),
+    sessions: sessions.prefault({}),
     log: log.prefault({}),
   },
   { error: keysOf },

@@ -2,7 +2,7 @@
 // kube-apiserver's and metrics-server's are, where these have one.
 
 /** How a word of the command line or the environment becomes a value. */
-export type SettingKind = 'text' | 'file' | 'integer' | 'boolean' | 'list';
+export type SettingKind = 'text' | 'file' | 'integer' | 'boolean' | 'list' | 'duration';
 
 export interface Setting {
   /** Path in the config file. */
@@ -40,6 +40,30 @@ export const settings: readonly Setting[] = [
     flag: 'cert-dir',
     kind: 'file',
     help: 'where a self-signed pair is kept when none is given (default apiserver.local.config/certificates)',
+  },
+  {
+    key: 'server.shutdownDelay',
+    flag: 'shutdown-delay-duration',
+    kind: 'duration',
+    help: 'after the order to stop, not ready but still serving for so long (default 15s)',
+  },
+  {
+    key: 'server.shutdownGracePeriod',
+    flag: 'shutdown-grace-period',
+    kind: 'duration',
+    help: 'then running sessions may go on for so long (default 4h)',
+  },
+  {
+    key: 'sessions.idleTimeout',
+    flag: 'streaming-idle-timeout',
+    kind: 'duration',
+    help: 'end sessions in which no byte passed for so long, keepalives aside (default 0: never)',
+  },
+  {
+    key: 'sessions.maxDuration',
+    flag: 'session-max-duration',
+    kind: 'duration',
+    help: 'end sessions that are this old (default 0: never)',
   },
   {
     key: 'kubelet.certificateAuthority',

@@ -95,6 +95,9 @@ export async function writeKexerConfig(
       securePort: 0,
       tlsCertFile: files.kexerCertFile,
       tlsPrivateKeyFile: files.kexerKeyFile,
+      // Nobody else routes to it, and who presses Ctrl-C waits for the prompt.
+      shutdownDelay: '0s',
+      shutdownGracePeriod: '0s',
     },
     kubelet: {
       certificateAuthority: files.kubeletCaFile,

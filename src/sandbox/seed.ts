@@ -31,7 +31,8 @@ const kexerRoles: readonly SeedRole[] = [
   {
     name: 'kexer',
     rules: [
-      rule('get', 'core', 'pods'),
+      // `watch`: of single pods, to end a session whose pod is gone.
+      rule('get watch', 'core', 'pods'),
       rule('get list watch', 'core', 'nodes'),
       rule(
         'get list watch',

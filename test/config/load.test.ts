@@ -37,12 +37,19 @@ describe('loadConfig', () => {
   }
 
   const defaults: Config = {
-    server: { bindAddress: '0.0.0.0', securePort: 6443, certDir: 'apiserver.local.config/certificates' },
+    server: {
+      bindAddress: '0.0.0.0',
+      securePort: 6443,
+      certDir: 'apiserver.local.config/certificates',
+      shutdownDelay: 15_000,
+      shutdownGracePeriod: 14_400_000,
+    },
     kubelet: {
       insecureTls: false,
       preferredAddressTypes: ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'],
     },
     identity: { impersonation: false, allowPrivileged: false, impersonator: {} },
+    sessions: { idleTimeout: 0, maxDuration: 0 },
     log: { level: 'info' },
   };
 
@@ -60,7 +67,7 @@ describe('loadConfig', () => {
     });
     expect(config).to.deep.equal({
       ...defaults,
-      server: { bindAddress: '::1', securePort: 3, certDir: join(folder, 'certs') },
+      server: { ...defaults.server, bindAddress: '::1', securePort: 3, certDir: join(folder, 'certs') },
       kubelet: { ...defaults.kubelet, insecureTls: true },
       log: { level: 'debug' },
     });
@@ -70,6 +77,19 @@ describe('loadConfig', () => {
     const file = await write('log: {level: warn}');
     const config = await loadConfig({ argv: [], environment: { KEXER_CONFIG: file } });
     expect(config.log.level).to.equal('warn');
+  });
+
+  it('reads durations as Go does, from flags, variables and the file', async () => {
+    const file = await write('server: {shutdownDelay: 0}\nsessions: {idleTimeout: 4h}\n');
+    const config = await loadConfig({
+      argv: ['--config', file, '--session-max-duration', '1m30s'],
+      environment: { KEXER_SHUTDOWN_GRACE_PERIOD: '1.5h' },
+    });
+    expect(config).to.deep.equal({
+      ...defaults,
+      server: { ...defaults.server, shutdownDelay: 0, shutdownGracePeriod: 5_400_000 },
+      sessions: { idleTimeout: 14_400_000, maxDuration: 90_000 },
+    });
   });
 
   it('reports everything wrong with a file at once, with lines and the nearest names', async () => {
@@ -171,6 +191,15 @@ describe('loadConfig', () => {
       ['--identity-allow-privileged'],
       {},
       ['Cannot use --identity-allow-privileged: it is true, want false, since identity.impersonation is off'],
+    ],
+    [
+      ['--shutdown-delay-duration', '15', '--session-max-duration=30d', '--streaming-idle-timeout=600h'],
+      {},
+      [
+        'Cannot use --shutdown-delay-duration: it is "15", want a duration such as 15s, 4h or 1m30s, at most 596h',
+        'Cannot use --streaming-idle-timeout: it is "600h", want a duration such as 15s, 4h or 1m30s, at most 596h',
+        'Cannot use --session-max-duration: it is "30d", want a duration such as 15s, 4h or 1m30s, at most 596h',
+      ],
     ],
     [['--kubeconfig='], {}, ['Cannot use --kubeconfig: it is "", want a file name']],
     [
