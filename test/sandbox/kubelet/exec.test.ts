@@ -215,7 +215,7 @@ describe('kubelet: exec', () => {
     });
     await client.until('started');
     expect((await markedProcesses(id)).length).to.be.at.least(5);
-    harness.deletePod('forker', 1);
+    harness.deletePod('forker', 0.2);
     const result = await client.done;
     await harness.waitForPod('forker', (pod) => pod === undefined);
     expect({ left: await markedProcesses(id), code: exitCodeIn(result) }).to.deep.equal({ left: [], code: 137 });

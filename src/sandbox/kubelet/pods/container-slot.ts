@@ -33,7 +33,7 @@ export interface SlotOptions {
 }
 
 /** How often a container whose ConfigMap or Secret is missing looks again. */
-const configRetryMs = 1000;
+const configRetryMs = 300;
 
 export class ContainerSlot {
   readonly spec: ContainerSpec;

@@ -42,7 +42,7 @@ export interface PodWorkerOptions {
 }
 
 /** How often a pod whose volumes refer to something missing looks again. */
-const volumeRetryMs = 1000;
+const volumeRetryMs = 300;
 
 export class PodWorker {
   /** Settles when nothing of the pod runs any more and its folder is gone. */
