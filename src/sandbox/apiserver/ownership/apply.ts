@@ -34,14 +34,25 @@ function mergeApplied(live: unknown, applied: unknown, shape: Shape): unknown {
   return [...merged.values()];
 }
 
-/** Takes out of `value` the members of `gone`. */
-function prune(value: unknown, gone: FieldSet, shape: Shape): unknown {
-  if (gone.isEmpty || shape.kind === 'whole') return value;
+/**
+ * Takes out of `value` what the applier owned and nobody claims now. A list item goes with all that is in it, defaults too; a map, list
+ * or struct goes when nothing is left in it.
+ */
+function prune(value: unknown, owned: FieldSet, claimed: FieldSet | undefined, shape: Shape): unknown {
+  if (shape.kind === 'whole') return value;
   const kept: [edge: string, value: unknown][] = [];
   for (const part of partsOf(value, shape)) {
-    const inner = gone.children.get(part.edge);
-    if (inner === undefined) kept.push([part.edge, part.value]);
-    else if (!inner.isMember) kept.push([part.edge, prune(part.value, inner, part.shape)]);
+    const inner = owned.children.get(part.edge);
+    const claim = claimed?.children.get(part.edge);
+    if (inner === undefined) {
+      kept.push([part.edge, part.value]);
+      continue;
+    }
+    const isClaimed = claim !== undefined && !claim.isEmpty;
+    const isRemovedWhole = part.shape.kind === 'whole' || (shape.kind === 'items' && inner.isMember);
+    if (isRemovedWhole && !isClaimed) continue;
+    const pruned = prune(part.value, inner, claim, part.shape);
+    if (isClaimed || partsOf(pruned, part.shape).length > 0) kept.push([part.edge, pruned]);
   }
   if (shape.kind === 'struct' || shape.kind === 'map') {
     return Object.fromEntries(kept.map(([edge, it]) => [edge.slice(2), it]));
@@ -105,9 +116,9 @@ export function applyConfiguration(
     throw conflictError(conflicts.map(({ entry, set }) => ({ entry, paths: set.paths() })));
   }
   if (own !== undefined) {
-    const gone = setOf(own).subtract(fields);
-    for (const other of others) gone.subtract(setOf(other));
-    merged = prune(merged, gone, shape);
+    const claimed = new FieldSet().add(fields);
+    for (const other of others) claimed.add(setOf(other));
+    merged = prune(merged, setOf(own), claimed, shape);
   }
   const remaining = others.map((entry) => withFields(entry, setOf(entry).subtract(changed)));
   const managedFields = sortEntries([...remaining, makeEntry(writer, fields, own)]);

@@ -10,7 +10,7 @@ import type { ResourceDefinition } from '../resources/catalog.ts';
 import type { Store, StoreEvent } from '../store.ts';
 
 const bookmarkPeriodMs = 60_000;
-/** Events that may wait for a slow client. */
+/** Changes that may wait for a slow client, beside the objects it began with. */
 const maxQueuedEvents = 10_000;
 /** Without timeoutSeconds a watch ends after 30 to 60 minutes, so that clients spread over servers. */
 const minTimeoutSeconds = 1800;
@@ -68,7 +68,9 @@ export class WatchStream {
   readonly #options: WatchOptions;
   readonly #encoder: EventEncoder;
   readonly #stream: ResponseStream;
-  readonly #queue: string[] = [];
+  /** What waits, encoded only when its turn comes: the objects are shared with the store, their texts would not be. */
+  readonly #queue: (() => string)[] = [];
+  #maxQueued = maxQueuedEvents;
   #isBlocked = false;
   #isEnded = false;
   #stop: () => void = () => {};
@@ -110,9 +112,9 @@ export class WatchStream {
     const startsWithAll = sendsInitialEvents ?? (resourceVersion === '' || resourceVersion === '0');
     const from = startsWithAll ? this.#store.resourceVersion : resourceVersion;
     if (startsWithAll) {
-      for (const object of this.#store.list(this.#definition, this.#options.namespace)) {
-        if (this.#matches(object)) this.#write(this.#encoder.event('ADDED', object));
-      }
+      const initial = this.#store.list(this.#definition, this.#options.namespace).filter((it) => this.#matches(it));
+      this.#maxQueued += initial.length;
+      for (const object of initial) this.#write(() => this.#encoder.event('ADDED', object));
       if (allowsBookmarks) this.#bookmark({ 'k8s.io/initial-events-end': 'true' });
     }
     try {
@@ -121,7 +123,7 @@ export class WatchStream {
       this.#stop = this.#store.watch(this.#definition, start, (event) => this.#onEvent(event));
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
-      this.#write(errorEvent(statusOf(error)));
+      this.#write(() => errorEvent(statusOf(error)));
       this.#end();
       return;
     }
@@ -144,13 +146,13 @@ export class WatchStream {
   #onEvent({ type, object, previous }: StoreEvent): void {
     const was = previous !== undefined && this.#matches(previous);
     const is = type !== 'DELETED' && this.#matches(object);
-    if (is) this.#write(this.#encoder.event(was ? 'MODIFIED' : 'ADDED', object));
-    else if (was && type === 'DELETED') this.#write(this.#encoder.event('DELETED', object));
+    if (is) this.#write(() => this.#encoder.event(was ? 'MODIFIED' : 'ADDED', object));
+    else if (was && type === 'DELETED') this.#write(() => this.#encoder.event('DELETED', object));
     else if (was) {
       // It is shown as it last matched, at the version at which it left.
       const { resourceVersion } = object.metadata;
       const metadata = { ...previous.metadata, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
-      this.#write(this.#encoder.event('DELETED', { ...previous, metadata }));
+      this.#write(() => this.#encoder.event('DELETED', { ...previous, metadata }));
     }
   }
 
@@ -166,7 +168,7 @@ export class WatchStream {
       metadata: metadata as KubeObject['metadata'],
       ...(group === '' ? emptyParts[kind] : {}),
     };
-    this.#write(this.#encoder.bookmark(object));
+    this.#write(() => this.#encoder.bookmark(object));
   }
 
   #scheduleBookmark(): void {
@@ -179,14 +181,14 @@ export class WatchStream {
     this.#timers.push(timer);
   }
 
-  #write(text: string): void {
+  #write(encode: () => string): void {
     if (this.#isEnded) return;
     if (this.#isBlocked) {
-      this.#queue.push(text);
-      if (this.#queue.length > maxQueuedEvents) this.#end();
+      this.#queue.push(encode);
+      if (this.#queue.length > this.#maxQueued) this.#end();
       return;
     }
-    if (this.#stream.write(text)) return;
+    if (this.#stream.write(encode())) return;
     this.#isBlocked = true;
     void this.#flush();
   }
@@ -202,7 +204,7 @@ export class WatchStream {
           this.#isBlocked = false;
           return;
         }
-        isWritable = this.#stream.write(next);
+        isWritable = this.#stream.write(next());
       }
     }
   }
