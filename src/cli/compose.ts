@@ -34,7 +34,9 @@ import { createRoute } from '../server/router.ts';
 import { Server } from '../server/server.ts';
 import { VersionInfo } from '../server/version-info.ts';
 import { StreamHandler } from '../streams/handler.ts';
-import { SessionRegistry } from '../streams/registry.ts';
+import { PodWatches } from '../streams/pod-watch.ts';
+import { joinObservers, SessionRegistry } from '../streams/registry.ts';
+import { SessionLimits } from '../streams/session-limits.ts';
 
 export interface ComposeDeps {
   readonly clock: Clock;
@@ -105,9 +107,19 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     remoteHeaderNames: () => remoteHeaderNames(trust),
   });
   const directory = new ClusterDirectory({ local });
-  const sessions = new SessionRegistry({ clock, observer: lines.sessionLines(log) });
+  const limits = new SessionLimits(
+    { clock },
+    { idleTimeoutMs: config.sessions.idleTimeout, maxDurationMs: config.sessions.maxDuration },
+  );
+  const sessions = new SessionRegistry({ clock, observer: joinObservers(lines.sessionLines(log), limits) });
+  const pods = new PodWatches({
+    clock,
+    onForbidden: (err) => lines.podWatchForbidden(log, err),
+    onOutage: (err) => lines.informerFailed(log, { informer: 'pods with sessions', err }),
+  });
+  scope.add(() => pods.stop());
   const streams = new StreamHandler(
-    { clock, sessions, authorizer, onDefect: (err) => lines.defect(log, { where: 'streams', err }) },
+    { clock, sessions, pods, authorizer, onDefect: (err) => lines.defect(log, { where: 'streams', err }) },
     { version },
   );
   const isReady = (): boolean => authenticator.hasSynced && nodes.hasSynced;

@@ -78,6 +78,19 @@ export interface UpgradeRoute {
   readonly headers: RawHeaders;
 }
 
+/** What a watch of one pod tells. */
+export interface PodEvent {
+  /** `delete`: the object with this UID is no more. */
+  readonly type: 'set' | 'delete';
+  readonly uid: string;
+}
+
+export interface PodWatchHandlers {
+  /** The apiserver has accepted the watch: what happens from now on is in it. */
+  onOpen(): void;
+  onEvent(event: PodEvent): void;
+}
+
 export interface Cluster {
   readonly name: string;
   readonly kind: 'local';
@@ -112,6 +125,16 @@ export interface Cluster {
 
   /** Kexer's own read of a pod. @throws StatusError 404 and others as the apiserver answered. */
   pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject>;
+  /**
+   * Kexer's own watch of one pod, from whatever state the apiserver has at hand. Resolves when the apiserver ends it in good order.
+   * @throws StatusError if it is refused; KexerError unreachable, cut, timeout; the reason of `signal`.
+   */
+  watchPod(
+    namespace: string,
+    name: string,
+    handlers: PodWatchHandlers,
+    options: { timeoutSeconds: number; signal: AbortSignal },
+  ): Promise<void>;
   /** From kexer's informer; undefined: unknown. */
   node(name: string): NodeObject | undefined;
   /** Of the apiserver; kept for a while. */

@@ -10,12 +10,22 @@ import { quote } from '../base/quote.ts';
 import type { AnswerController, AnswerSink, KubeClient } from '../kube/client.ts';
 import type { Informer } from '../kube/informer.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
+import { runWatch } from '../kube/watch.ts';
 import { dialTcp, dialTls } from '../net/dial.ts';
 import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
 import type { Readable } from 'node:stream';
 
 import type { Call } from './call.ts';
-import type { ApiAnswer, ApiRequest, Cluster, KubeletAccess, NodeObject, PodObject, UpgradeRoute } from './cluster.ts';
+import type {
+  ApiAnswer,
+  ApiRequest,
+  Cluster,
+  KubeletAccess,
+  NodeObject,
+  PodObject,
+  PodWatchHandlers,
+  UpgradeRoute,
+} from './cluster.ts';
 
 /** How long a connection for an upgrade may take: kube-apiserver's own dial deadline towards kubelets is 30 s, a near peer needs less. */
 const dialTimeoutMs = 10_000;
@@ -23,6 +33,8 @@ const dialTimeoutMs = 10_000;
 const ownReadTimeoutMs = 10_000;
 /** kube-apiserver is upgraded rarely; a stale answer only asks one SubjectAccessReview too many or too few for a while. */
 const versionLifetimeMs = 60_000;
+/** A watch that wants to know of a pod only whether it is there has no use for its spec and status. */
+const metadataOnly = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json';
 
 export interface LocalClusterDeps {
   readonly clock: Clock;
@@ -106,6 +118,25 @@ export class LocalCluster implements Cluster {
       throw new KexerError('badGateway', `Cannot use the pod ${quote(`${namespace}/${name}`)}: the answer is no Pod`);
     }
     return object;
+  }
+
+  watchPod(
+    namespace: string,
+    name: string,
+    handlers: PodWatchHandlers,
+    options: { timeoutSeconds: number; signal: AbortSignal },
+  ): Promise<void> {
+    const { own, clock } = this.#deps;
+    const { timeoutSeconds, signal } = options;
+    const target =
+      `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods?watch=true` +
+      `&fieldSelector=${encodeURIComponent(`metadata.name=${name}`)}&timeoutSeconds=${timeoutSeconds}`;
+    const request = { target, timeoutSeconds, signal, accept: metadataOnly, onOpen: () => handlers.onOpen() };
+    return runWatch({ client: own, clock }, request, (event) => {
+      if (event.type === 'bookmark') return;
+      const { uid } = event.object.metadata;
+      if (typeof uid === 'string') handlers.onEvent({ type: event.type, uid });
+    });
   }
 
   node(name: string): NodeObject | undefined {

@@ -26,7 +26,15 @@ const graceMs = 30_000;
  */
 export function runWatch(
   deps: { client: Pick<KubeClient, 'stream' | 'userAgent'>; clock: Clock },
-  request: { target: string; timeoutSeconds: number; signal: AbortSignal },
+  request: {
+    target: string;
+    timeoutSeconds: number;
+    signal: AbortSignal;
+    /** Default application/json. */
+    accept?: string;
+    /** The apiserver has accepted the watch. */
+    onOpen?: () => void;
+  },
   onEvent: (event: WatchEvent) => void,
 ): Promise<void> {
   const { signal } = request;
@@ -50,13 +58,14 @@ export function runWatch(
         method: 'GET',
         target: request.target,
         headers: [
-          ['Accept', 'application/json'],
+          ['Accept', request.accept ?? 'application/json'],
           ['User-Agent', deps.client.userAgent],
         ],
       },
       {
         onHead: (answer) => {
           status = answer.status;
+          if (status === 200) request.onOpen?.();
         },
         onData: (chunk) => {
           if (status !== 200) {

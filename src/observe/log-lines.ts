@@ -34,6 +34,11 @@ export function serving(
   log.info(fields, 'serving');
 }
 
+/** What kexer must read first has been read; /readyz says ok from now on. */
+export function ready(log: Logger): void {
+  log.info('ready');
+}
+
 export function stopping(log: Logger, fields: { reason: string }): void {
   log.info(fields, 'stopping');
 }
@@ -57,6 +62,11 @@ export function selfSignedPairUsed(log: Logger, fields: { dir: string }): void {
 /** What an informer could not do; it goes on trying. */
 export function informerFailed(log: Logger, fields: { informer: string; err: unknown }): void {
   log.warn(fields, 'informer failed; trying again');
+}
+
+/** Sessions of deleted pods then end only when their kubelet ends them. */
+export function podWatchForbidden(log: Logger, err: unknown): void {
+  log.warn({ err }, 'may not watch pods: sessions are not ended when their pod is deleted');
 }
 
 /** A part of the ConfigMap with the authorities that cannot be used: callers it would admit are refused. */

@@ -11,7 +11,7 @@ import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import { lingerAndDestroy } from '../net/http-answer.ts';
-import { splice, type SpliceEnd } from '../net/splice.ts';
+import { splice, type SpliceEnd, type SpliceOptions } from '../net/splice.ts';
 import { requestUpgrade, type UpgradeAnswer } from '../net/upgrade.ts';
 import { ChunkedDecoder, requestFraming, responseFraming } from '../protocol/framing.ts';
 import { encodeResponseHead } from '../protocol/http-head.ts';
@@ -25,7 +25,7 @@ const answerTimeoutMs = 60_000;
  * @throws StatusError, KexerError only while nothing was written to the socket; the caller answers then.
  */
 export async function forwardUpgrade(
-  deps: { clock: Clock; onSwitched: (protocol: string) => void },
+  deps: { clock: Clock; onSwitched: (protocol: string) => void; onBytes?: SpliceOptions['onBytes'] },
   call: Call,
   request: IncomingMessage,
   socket: Duplex,
@@ -58,7 +58,7 @@ export async function forwardUpgrade(
   }
   socket.write(encodeResponseHead({ status: 101, headers: switchingHeaders(answer.head.headers, agreed) }));
   deps.onSwitched(agreed);
-  return splice(socket, route.socket, { headToA: answer.rest, headToB: head });
+  return splice(socket, route.socket, { headToA: answer.rest, headToB: head, onBytes: deps.onBytes });
 }
 
 /** `websocket`, `SPDY/3.1`: printable, one token, at most a version. */

@@ -54,11 +54,21 @@ export function createRoute(deps: RouterDeps): Route {
 async function relayUpgrade(deps: RouterDeps, call: Call, exchange: Exchange & { kind: 'upgrade' }): Promise<void> {
   const { sessions } = deps.streams;
   let session: Session | undefined;
+  let reason: string | undefined;
   const end = await forwardUpgrade(
     {
       clock: deps.clock,
       onSwitched: (protocol) => {
-        session = sessions.open(upgradeSubject(call, protocol), () => exchange.socket.destroy());
+        session = sessions.open(upgradeSubject(call, protocol), (message) => {
+          // Its protocol is not kexer's to speak, so the client cannot be told; that it is no orderly end is seen by TLS.
+          reason = message;
+          exchange.socket.destroy();
+        });
+      },
+      onBytes: (to, length) => {
+        if (session === undefined) return;
+        if (to === 'b') session.bytesIn += length;
+        else session.bytesOut += length;
       },
     },
     call,
@@ -67,10 +77,13 @@ async function relayUpgrade(deps: RouterDeps, call: Call, exchange: Exchange & {
     exchange.head,
   );
   if (session === undefined || end === undefined) return;
-  session.bytesIn = end.bytesToB;
-  session.bytesOut = end.bytesToA;
   const message = end.error === undefined ? 'both sides ended it' : describeError(end.error);
-  sessions.finish(session, { cause: end.failedSide === 'a' ? 'clientGone' : 'normal', message });
+  sessions.finish(
+    session,
+    reason === undefined
+      ? { cause: end.failedSide === 'a' ? 'clientGone' : 'normal', message }
+      : { cause: 'ended', message: reason },
+  );
 }
 
 function upgradeSubject(call: Call, protocol: string): SessionSubject {

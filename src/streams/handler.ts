@@ -20,6 +20,7 @@ import { EarlyBytes } from './early-bytes.ts';
 import { streamKindOf } from './kind.ts';
 import { serveLog } from './logs.ts';
 import { parseStreamOptions, preflightQuery } from './options.ts';
+import type { PodWatches } from './pod-watch.ts';
 import { askStream } from './preflight.ts';
 import type { SessionRegistry } from './registry.ts';
 import { type OpenStream, openStream } from './upgrade.ts';
@@ -34,6 +35,8 @@ export interface StreamHandlerOptions {
 export interface StreamHandlerDeps {
   readonly clock: Clock;
   readonly sessions: SessionRegistry;
+  /** Ends sessions whose pod is gone. */
+  readonly pods: Pick<PodWatches, 'follow'>;
   /** For apiservers that do not check `create` of an upgrade by GET themselves. */
   readonly authorizer: Pick<Authorizer, 'authorize'>;
   /** Told of errors that are a defect of kexer; the client is told only that there was one. */

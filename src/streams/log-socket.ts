@@ -47,8 +47,12 @@ export class LogSocket implements RunningStream {
     body.on('data', (chunk: Buffer) => {
       session.bytesOut += chunk.length;
       if (send(chunk)) return;
+      session.isBackedUp = true;
       body.pause();
-      client.onDrain(() => body.resume());
+      client.onDrain(() => {
+        session.isBackedUp = false;
+        body.resume();
+      });
     });
     body.on('end', () => {
       if (!body.complete) {

@@ -60,6 +60,7 @@ export function logSubject(call: Call, target: Target, protocol: string): Sessio
     namespace: target.namespace,
     pod: target.pod,
     podUid: target.podUid,
+    ...(target.isMirror ? { isMirrorPod: true } : {}),
     container: target.container,
     node: target.node,
     command: [],

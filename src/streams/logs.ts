@@ -7,39 +7,40 @@ import { describeError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import { abortResponse, type AnyResponse, flushHead, sendAnswer, setHead } from '../net/http-answer.ts';
 import { logSubject, type LogSourceDeps, openLog } from './log-source.ts';
-import type { SessionRegistry } from './registry.ts';
-import type { SessionEnd } from './session.ts';
+import type { RunningStream } from './leg.ts';
+import { type RunSessionDeps, runSession } from './run-session.ts';
+import type { Session, SessionEnd } from './session.ts';
 
 /** @throws StatusError | KexerError only while nothing of the response was written. */
-export async function serveLog(
-  deps: LogSourceDeps & { sessions: SessionRegistry },
-  call: Call,
-  response: AnyResponse,
-): Promise<void> {
+export async function serveLog(deps: LogSourceDeps & RunSessionDeps, call: Call, response: AnyResponse): Promise<void> {
   const log = await openLog(deps, call, call.signal);
   if ('status' in log) {
     sendAnswer(response, log);
     return;
   }
-  const relay = new LogRelay(log.body, response);
   const subject = logSubject(call, log.target, `HTTP/${call.httpVersion}`);
-  const session = deps.sessions.open(subject, (message) => relay.end(message));
-  response.setHeader('Audit-Id', call.auditId);
-  deps.sessions.finish(session, await relay.run((bytes) => (session.bytesOut += bytes)));
+  await runSession(deps, call, subject, (session) => {
+    response.setHeader('Audit-Id', call.auditId);
+    return new LogRelay({ session }, log.body, response);
+  });
 }
 
 /** From the kubelet's body to the client's response, with the client's pace. */
-class LogRelay {
+class LogRelay implements RunningStream {
+  readonly done: Promise<SessionEnd>;
+  readonly #session: Session;
   readonly #body: IncomingMessage;
   readonly #response: AnyResponse;
   #end: SessionEnd | undefined;
   #resolve: ((end: SessionEnd) => void) | undefined;
 
-  constructor(body: IncomingMessage, response: AnyResponse) {
+  constructor(deps: { session: Session }, body: IncomingMessage, response: AnyResponse) {
+    this.#session = deps.session;
     this.#body = body;
     this.#response = response;
     this.#end = undefined;
     this.#resolve = undefined;
+    this.done = this.#run();
   }
 
   /** Breaks the log off from outside; a log has no place for a reason. */
@@ -47,9 +48,10 @@ class LogRelay {
     this.#abort({ cause: 'ended', message });
   }
 
-  run(count: (bytes: number) => void): Promise<SessionEnd> {
+  #run(): Promise<SessionEnd> {
     const body = this.#body;
     const response = this.#response;
+    const session = this.#session;
     return new Promise((resolve) => {
       this.#resolve = resolve;
       body.on('error', (error) => {
@@ -57,10 +59,15 @@ class LogRelay {
       });
       response.on('error', () => {}); // 'close' follows and says it
       response.on('close', () => this.#closed());
-      response.on('drain', () => body.resume());
+      response.on('drain', () => {
+        session.isBackedUp = false;
+        body.resume();
+      });
       body.on('data', (chunk: Buffer) => {
-        count(chunk.length);
-        if (!writeChunk(response, chunk)) body.pause();
+        session.bytesOut += chunk.length;
+        if (writeChunk(response, chunk)) return;
+        session.isBackedUp = true;
+        body.pause();
       });
       body.on('end', () => this.#finish());
       if (response.destroyed) {

@@ -12,6 +12,18 @@ export interface SessionObserver {
   sessionEnded(session: Session, end: SessionEnd): void;
 }
 
+/** Several observers as one, told in this order. */
+export function joinObservers(...observers: readonly SessionObserver[]): SessionObserver {
+  return {
+    sessionStarted(session) {
+      for (const observer of observers) observer.sessionStarted(session);
+    },
+    sessionEnded(session, end) {
+      for (const observer of observers) observer.sessionEnded(session, end);
+    },
+  };
+}
+
 export class SessionRegistry {
   readonly #clock: Clock;
   readonly #observer: SessionObserver;

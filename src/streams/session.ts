@@ -28,6 +28,8 @@ export interface SessionSubject {
   readonly namespace: string;
   readonly pod: string;
   readonly podUid: string;
+  /** The pod stands for a static pod, whose object may be replaced while it runs. */
+  readonly isMirrorPod?: boolean;
   /** '' for port-forward. */
   readonly container: string;
   readonly node: string;
@@ -48,9 +50,12 @@ export class Session {
   bytesIn = 0;
   /** Payload bytes to the client. */
   bytesOut = 0;
+  /** The other side is not read because the client is slow to take what came; kept by log sessions alone. */
+  isBackedUp = false;
   readonly #clock: Clock;
   readonly #startedMonotonicMs: number;
   readonly #endByRequest: (message: string) => void;
+  #isAskedToEnd: boolean;
   #end: SessionEnd | undefined;
 
   /**
@@ -67,6 +72,7 @@ export class Session {
     this.startedAtMs = deps.clock.now();
     this.#startedMonotonicMs = deps.clock.monotonic();
     this.#endByRequest = options.endByRequest;
+    this.#isAskedToEnd = false;
     this.#end = undefined;
   }
 
@@ -79,9 +85,11 @@ export class Session {
     return this.#clock.monotonic() - this.#startedMonotonicMs;
   }
 
-  /** Ends the stream from outside (drain, an administrator, a lost right): the client is told `message` as a Failure. */
+  /** Ends the stream from outside (drain, a limit, a pod that is gone): the client is told `message` as a Failure. The first call counts. */
   end(message: string): void {
-    if (this.#end === undefined) this.#endByRequest(message);
+    if (this.#end !== undefined || this.#isAskedToEnd) return;
+    this.#isAskedToEnd = true;
+    this.#endByRequest(message);
   }
 
   /** Records how it ended; the first call counts. @returns whether this was the first. */

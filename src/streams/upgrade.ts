@@ -36,8 +36,10 @@ import { logSubject, openLog } from './log-source.ts';
 import { kubeletQuery, parseStreamOptions, portsOf, preflightQuery, type StreamOptions } from './options.ts';
 import { maxChannelPorts, PortChannels } from './port-channels.ts';
 import { PortRelay } from './port-relay.ts';
+import type { PodWatches } from './pod-watch.ts';
 import { askStream } from './preflight.ts';
 import type { SessionRegistry } from './registry.ts';
+import { runSession } from './run-session.ts';
 import type { Session, SessionSubject } from './session.ts';
 import { findTarget, type Target } from './target.ts';
 import { TunnelDuplex } from './tunnel.ts';
@@ -45,6 +47,7 @@ import { TunnelDuplex } from './tunnel.ts';
 export interface UpgradeDeps {
   readonly clock: Clock;
   readonly sessions: SessionRegistry;
+  readonly pods: Pick<PodWatches, 'follow'>;
   readonly authorizer: Pick<Authorizer, 'authorize'>;
   readonly version: string;
 }
@@ -131,14 +134,13 @@ async function openLogSocket(deps: UpgradeDeps, call: Call, signal: AbortSignal)
   }
   return {
     discard: () => log.body.destroy(),
-    run: async (client) => {
-      let stream: RunningStream | undefined;
+    run: (client) => {
       const subject = logSubject(call, log.target, `websocket ${choice.protocol}`.trim());
-      const session = deps.sessions.open(subject, (message) => stream?.end(message));
-      client.socket.write(websocketAccepted(offer.key, choice.protocol));
-      const { isBase64 } = choice;
-      stream = new LogSocket({ clock: deps.clock, session }, { client, body: log.body }, { isBase64 });
-      deps.sessions.finish(session, await stream.done);
+      return runSession(deps, call, subject, (session) => {
+        client.socket.write(websocketAccepted(offer.key, choice.protocol));
+        const { isBase64 } = choice;
+        return new LogSocket({ clock: deps.clock, session }, { client, body: log.body }, { isBase64 });
+      });
     },
   };
 }
@@ -230,12 +232,11 @@ interface Opened {
   readonly kubelet: KubeletLeg;
 }
 
-async function run(deps: UpgradeDeps, call: Call, opened: Opened, client: Leg): Promise<void> {
-  let stream: RunningStream | undefined;
-  const session = deps.sessions.open(subjectOf(call, opened), (message) => stream?.end(message));
-  client.socket.write(opened.protocol.accepted);
-  stream = join(deps, session, opened, client);
-  deps.sessions.finish(session, await stream.done);
+function run(deps: UpgradeDeps, call: Call, opened: Opened, client: Leg): Promise<void> {
+  return runSession(deps, call, subjectOf(call, opened), (session) => {
+    client.socket.write(opened.protocol.accepted);
+    return join(deps, session, opened, client);
+  });
 }
 
 function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg): RunningStream {
@@ -277,6 +278,7 @@ function subjectOf(call: Call, opened: Opened): SessionSubject {
     namespace: target.namespace,
     pod: target.pod,
     podUid: target.podUid,
+    ...(target.isMirror ? { isMirrorPod: true } : {}),
     container: target.container,
     node: target.node,
     command: options.command,

@@ -76,6 +76,7 @@ describe('StreamHandler', () => {
       {
         clock: systemClock,
         sessions,
+        pods: { follow: () => () => {} },
         authorizer: {
           authorize: async (user, question) => {
             reviewed.push([user.name, question.verb, question.resource, question.subresource, question.name]);

@@ -53,7 +53,7 @@ describe('logs', () => {
         observer: { sessionStarted() {}, sessionEnded: (_session, end) => resolve(end) },
       });
       handler = new StreamHandler(
-        { clock: systemClock, sessions, authorizer: { authorize: async () => {} } },
+        { clock: systemClock, sessions, pods: { follow: () => () => {} }, authorizer: { authorize: async () => {} } },
         { version: '1.2.3' },
       );
     });
