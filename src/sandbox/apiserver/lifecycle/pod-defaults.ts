@@ -80,7 +80,7 @@ function defaultVolume(volume: Json): void {
 }
 
 /** Every container list of a pod spec. */
-export function containersOf(spec: unknown): Json[] {
+function containersOf(spec: unknown): Json[] {
   return ['initContainers', 'containers', 'ephemeralContainers'].flatMap((list) => records(at(spec, list)));
 }
 

@@ -131,13 +131,13 @@ export function shapeOf(
 /** A key that a list item leaves out has its default; `protocol` is the only one with one. */
 const keyDefaults: Readonly<Record<string, string>> = { protocol: 'TCP' };
 
-export function itemEdge(item: unknown, keys: readonly string[]): string {
+function itemEdge(item: unknown, keys: readonly string[]): string {
   const holder = isRecord(item) ? item : {};
   const found = [...keys].sort().map((key): [string, unknown] => [key, holder[key] ?? keyDefaults[key] ?? null]);
   return `k:${JSON.stringify(Object.fromEntries(found))}`;
 }
 
-export function valueEdge(value: unknown): string {
+function valueEdge(value: unknown): string {
   return `v:${JSON.stringify(value)}`;
 }
 

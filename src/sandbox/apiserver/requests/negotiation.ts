@@ -43,7 +43,7 @@ const availableTypes =
   'application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch';
 
 /** The 406 of negotiation, before any object is looked at. */
-export function notAcceptableStatus(): Status {
+function notAcceptableStatus(): Status {
   return failure(406, 'NotAcceptable', `406: Not Acceptable\n\nAvailable representations: ${availableTypes}`, {});
 }
 

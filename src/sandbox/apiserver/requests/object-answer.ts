@@ -30,7 +30,7 @@ export async function encodeDocument(
 }
 
 /** What an object looks like in a form; Status objects are shown whole. */
-export function shapeObject(
+function shapeObject(
   object: KubeObject,
   form: AnswerForm,
   make: { clock: Clock; definition: ResourceDefinition; query: URLSearchParams },

@@ -162,7 +162,7 @@ export class SubresourceServer {
 }
 
 /** Puts a pod on a node, as the scheduler's binding does. @throws StatusError 404, or 409 if it has a node already. */
-export function bindPod(store: Store, clock: Clock, namespace: string, name: string, node: string): KubeObject {
+function bindPod(store: Store, clock: Clock, namespace: string, name: string, node: string): KubeObject {
   const pods = { group: '', resource: 'pods' };
   return store.mutate({ ...pods, namespace, name }, (draft) => {
     const spec = child(draft, 'spec');

@@ -2,6 +2,7 @@
 
 import { at, integer, records, text } from '../objects/fields.ts';
 import type { KubeObject } from '../objects/object.ts';
+import { loadBalancerText } from './core-printers.ts';
 import { ageOf, humanDuration } from './duration.ts';
 import {
   age,
@@ -304,12 +305,11 @@ export const workloadPrinters: Readonly<Record<string, Printer>> = {
         .map((rule) => text(rule['host']))
         .filter((host) => host !== '');
       const shown = hosts.length > 3 ? `${hosts.slice(0, 3).join(',')} + ${hosts.length - 3} more...` : hosts.join(',');
-      const addresses = records(at(it, 'status', 'loadBalancer', 'ingress'));
       return [
         it.metadata.name,
         text(specOf(it)['ingressClassName']) || none,
         shown || '*',
-        addresses.map((address) => text(address['ip']) || text(address['hostname'])).join(','),
+        loadBalancerText(it),
         records(specOf(it)['tls']).length > 0 ? '80, 443' : '80',
         age(it, nowMs),
       ];

@@ -49,7 +49,7 @@ export class PlainEncoder implements EventEncoder {
   }
 }
 
-export function errorEvent(status: Status): string {
+function errorEvent(status: Status): string {
   return `${goJson({ type: 'ERROR', object: status })}\n`;
 }
 
