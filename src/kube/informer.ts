@@ -1,6 +1,6 @@
 // A local copy of one object or one collection, kept by list and watch as client-go's reflector does: resume by resourceVersion, relist
 // after 410, back off with jitter while the apiserver is away. What was seen stays readable during an outage: `hasSynced` says that a
-// list succeeded once, not that the copy is fresh.
+// list succeeded once, `isCurrent` that the copy has not been failing to follow since.
 
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
@@ -43,6 +43,8 @@ const notServedRecheckMs = 60_000;
 const shortWatchMs = 1000;
 /** The apiserver ends a watch after this long, plus up to as much again, so that restarts spread. */
 const watchTimeoutSeconds = 300;
+/** A copy that could not be followed for so long is no longer current; a restart of the apiserver or of its front takes less. */
+const staleAfterMs = 30_000;
 
 export class Informer<T> {
   readonly #client: Pick<KubeClient, 'json' | 'stream' | 'userAgent'>;
@@ -52,10 +54,14 @@ export class Informer<T> {
   readonly #entries: Map<string, Entry<T>>;
   readonly #listeners: Set<(change: InformerChange<T>) => void>;
   readonly #waiters: Set<() => void>;
+  readonly #trialWaiters: Set<() => void>;
   readonly #stopping: AbortController;
   #running: Promise<void> | undefined;
   #hasSynced: boolean;
+  #hasTried: boolean;
   #isNotServed: boolean;
+  /** Since when every list and watch has failed; undefined: the last one did not. */
+  #failingSinceMs: number | undefined;
   #delayMs: number;
 
   constructor(
@@ -69,10 +75,13 @@ export class Informer<T> {
     this.#entries = new Map();
     this.#listeners = new Set();
     this.#waiters = new Set();
+    this.#trialWaiters = new Set();
     this.#stopping = new AbortController();
     this.#running = undefined;
     this.#hasSynced = false;
+    this.#hasTried = false;
     this.#isNotServed = false;
+    this.#failingSinceMs = undefined;
     this.#delayMs = firstDelayMs;
   }
 
@@ -92,6 +101,17 @@ export class Informer<T> {
     return this.#hasSynced;
   }
 
+  /** Synced, and not failing for longer than a moment since: what is not in the copy is not in the cluster. */
+  get isCurrent(): boolean {
+    if (!this.#hasSynced) return false;
+    return this.#failingSinceMs === undefined || this.#clock.monotonic() - this.#failingSinceMs < staleAfterMs;
+  }
+
+  /** The first list has succeeded or failed. */
+  get hasTried(): boolean {
+    return this.#hasTried;
+  }
+
   /** The last list was answered 404: there is no such API, and no objects. Looked for again every minute. */
   get isNotServed(): boolean {
     return this.#isNotServed;
@@ -99,10 +119,18 @@ export class Informer<T> {
 
   /** Resolves when `hasSynced`; rejects when `signal` aborts. */
   whenSynced(signal?: AbortSignal): Promise<void> {
-    if (this.#hasSynced) return Promise.resolve();
+    return this.#hasSynced ? Promise.resolve() : this.#wait(this.#waiters, signal);
+  }
+
+  /** Resolves when `hasTried`; rejects when `signal` aborts. */
+  whenTried(signal?: AbortSignal): Promise<void> {
+    return this.#hasTried ? Promise.resolve() : this.#wait(this.#trialWaiters, signal);
+  }
+
+  #wait(waiters: Set<() => void>, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
-        this.#waiters.delete(done);
+        waiters.delete(done);
         reject(new KexerError('timeout', `Cannot wait longer for the first list of ${this.#options.path}`));
       };
       const done = (): void => {
@@ -113,7 +141,7 @@ export class Informer<T> {
         onAbort();
         return;
       }
-      this.#waiters.add(done);
+      waiters.add(done);
       signal?.addEventListener('abort', onAbort, { once: true });
     });
   }
@@ -152,7 +180,7 @@ export class Informer<T> {
         }
         // A version that is too old is no failure: list again, but not in a tight loop.
         if (isExpired(error)) resourceVersion = undefined;
-        else this.#report(error);
+        else this.#failed(error);
         await this.#backOff(signal);
       }
     }
@@ -185,19 +213,26 @@ export class Informer<T> {
     const target =
       `${this.#options.path}?watch=true&allowWatchBookmarks=true&resourceVersion=${encodeURIComponent(from)}` +
       `&timeoutSeconds=${timeoutSeconds}${this.#fieldSelector()}`;
+    const onOpen = (): void => {
+      this.#failingSinceMs = undefined;
+    };
     try {
-      await runWatch({ client: this.#client, clock: this.#clock }, { target, timeoutSeconds, signal }, (event) => {
-        isFruitful = true;
-        this.#delayMs = firstDelayMs;
-        resourceVersion = event.resourceVersion;
-        if (event.type === 'bookmark') return;
-        if (event.type === 'delete') this.#remove(keyOf(event.object));
-        else this.#set(event.object);
-      });
+      await runWatch(
+        { client: this.#client, clock: this.#clock },
+        { target, timeoutSeconds, signal, onOpen },
+        (event) => {
+          isFruitful = true;
+          this.#delayMs = firstDelayMs;
+          resourceVersion = event.resourceVersion;
+          if (event.type === 'bookmark') return;
+          if (event.type === 'delete') this.#remove(keyOf(event.object));
+          else this.#set(event.object);
+        },
+      );
     } catch (error) {
       if (signal.aborted || isExpired(error) || !isFruitful) throw error;
       // It broke after it had worked: go on from what was seen, after a pause.
-      this.#report(error);
+      this.#failed(error);
       await this.#backOff(signal);
       return resourceVersion;
     }
@@ -258,8 +293,22 @@ export class Informer<T> {
 
   #synced(): void {
     this.#hasSynced = true;
+    this.#failingSinceMs = undefined;
     for (const done of this.#waiters) done();
     this.#waiters.clear();
+    this.#tried();
+  }
+
+  #failed(error: unknown): void {
+    this.#failingSinceMs ??= this.#clock.monotonic();
+    this.#report(error);
+    this.#tried();
+  }
+
+  #tried(): void {
+    this.#hasTried = true;
+    for (const done of this.#trialWaiters) done();
+    this.#trialWaiters.clear();
   }
 
   #report(error: unknown): void {
