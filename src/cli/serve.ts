@@ -21,9 +21,14 @@ export async function runServe(argv: readonly string[], io: CommandIo): Promise<
   const stopOrder = waitForStop(io);
   try {
     const deps = { clock: systemClock, log, scope, environment: io.environment, version };
-    const { port } = await composeServer(deps, config);
+    const { port, whenReady } = await composeServer(deps, config);
     const startMs = Math.round(performance.now());
     lines.serving(log, { address: config.server.bindAddress, port, version, startMs });
+    whenReady(scope.signal)
+      .then(() => lines.ready(log))
+      .catch(() => {
+        // Stopped before it was ready: there is nothing to say.
+      });
     const signal = await stopOrder.first;
     lines.stopping(log, { reason: signal });
     // A second signal does not wait for anybody.
