@@ -40,7 +40,7 @@ describe('sandbox apiserver: streams to kubelets', function () {
   });
 
   function url(pod: string, what: string, query: readonly string[][]): string {
-    return `${sandbox.apiserver.url}/api/v1/namespaces/default/pods/${pod}/${what}?${new URLSearchParams(query as [string, string][])}`;
+    return `${sandbox.apiserver.url}/api/v1/namespaces/default/pods/${pod}/${what}?${new URLSearchParams(query as [string, string][]).toString()}`;
   }
 
   const exec = (pod: string, command: readonly string[], more: readonly string[][] = []): string =>
@@ -216,11 +216,12 @@ describe('sandbox apiserver: streams to kubelets', function () {
         `500 Get "https://127.0.0.1:${port}/containerLogs/default/db/db?tailLines=1": ${dial}`,
       );
       await sandbox.kubelets.get('node2')?.revive();
-      expect((await execSpdy(spdy(exec('db', ['sh', '-c', 'exit 7'])))).exit).to.deep.equal({ code: 7 });
+      expect((await execSpdy(spdy(exec('db', ['sh', '-c', 'exit 7'])), { stdin: '' })).exit).to.deep.equal({ code: 7 });
     });
 
     it('cuts an SPDY session without a status, which client-go takes for success', async () => {
       const result = await execSpdy(spdy(exec('demo', ['sh', '-c', 'echo begun; sleep 100'])), {
+        stdin: '',
         onOpen: (client) => {
           const stdout = client.streams.get('stdout');
           if (stdout !== undefined) stdout.onData = () => void sandbox.kubelets.get('node1')?.kill();
