@@ -32,6 +32,7 @@ import { createFilters } from '../server/filters.ts';
 import { Health } from '../server/health.ts';
 import { createRoute } from '../server/router.ts';
 import { Server } from '../server/server.ts';
+import { Shutdown } from '../server/shutdown.ts';
 import { VersionInfo } from '../server/version-info.ts';
 import { StreamHandler } from '../streams/handler.ts';
 import { PodWatches } from '../streams/pod-watch.ts';
@@ -51,7 +52,9 @@ export interface ComposeDeps {
 export interface RunningKexer {
   readonly port: number;
   /** Resolves when /readyz would say ok for the first time. */
-  whenReady(signal: AbortSignal): Promise<void>;
+  readonly whenReady: (signal: AbortSignal) => Promise<void>;
+  /** Cuts the waiting short that closing the scope takes. */
+  readonly hurry: () => void;
 }
 
 /** TokenReviews under way at once; a stranger's tokens can cause no more. */
@@ -123,31 +126,36 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     { version },
   );
   const isReady = (): boolean => authenticator.hasSynced && nodes.hasSynced;
-  const health = new Health([
+  const shutdown = new Shutdown();
+  const health = new Health({ shutdown }, [
     { name: 'authentication-config', isHealthy: () => authenticator.hasSynced },
     { name: 'node-informer', isHealthy: () => nodes.hasSynced },
   ]);
   const clusters = new ClustersResource({ clock, directory, isReady });
   const route = createRoute({ clock, directory, streams, clusters, health, version: new VersionInfo(version) });
-  const filters = createFilters({ authenticator, authorizer });
-  const server = new Server({ clock, log, filters, route, health, sessions }, { pair: serving.current });
+  const filters = createFilters({ authenticator, authorizer, shutdown });
+  const { shutdownDelay: delayMs, shutdownGracePeriod: gracePeriodMs } = config.server;
+  const server = new Server(
+    { clock, log, filters, route, shutdown, sessions },
+    { pair: serving.current, drain: { delayMs, gracePeriodMs } },
+  );
   serving.onChange((pair) => {
     server.replacePair(pair);
     lines.certificateReloaded(log);
   });
 
   const port = await server.listen({ host: config.server.bindAddress, port: config.server.securePort });
+  // Registered before the server, so they end after it: it serves on for a while when it is told to stop.
+  scope.add(() => trust.stop());
+  scope.add(() => nodes.stop());
   scope.add(() => server.stop());
   // Informers start last: until they have synced, /readyz says so and everybody without a token is refused.
   trust.start();
   nodes.start();
-  // Registered after the server, so they end before it: nothing looks at them once it stops.
-  scope.add(() => trust.stop());
-  scope.add(() => nodes.stop());
   const whenReady = async (signal: AbortSignal): Promise<void> => {
     await Promise.all([trust.whenSynced(signal), nodes.whenSynced(signal)]);
   };
-  return { port, whenReady };
+  return { port, whenReady, hurry: () => server.hurry() };
 }
 
 async function loadImpersonator(clock: Clock, config: Config): Promise<Credential | undefined> {

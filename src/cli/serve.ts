@@ -21,7 +21,7 @@ export async function runServe(argv: readonly string[], io: CommandIo): Promise<
   const stopOrder = waitForStop(io);
   try {
     const deps = { clock: systemClock, log, scope, environment: io.environment, version };
-    const { port, whenReady } = await composeServer(deps, config);
+    const { port, whenReady, hurry } = await composeServer(deps, config);
     const startMs = Math.round(performance.now());
     lines.serving(log, { address: config.server.bindAddress, port, version, startMs });
     whenReady(scope.signal)
@@ -31,13 +31,14 @@ export async function runServe(argv: readonly string[], io: CommandIo): Promise<
       });
     const signal = await stopOrder.first;
     lines.stopping(log, { reason: signal });
-    // A second signal does not wait for anybody.
-    await Promise.race([scope.close(), stopOrder.second]);
+    // A second signal does not wait for anybody; sessions are still told why they end.
+    void stopOrder.second.then(hurry);
+    await scope.close();
     lines.stopped(log);
     return 0;
   } finally {
     stopOrder.forget();
-    await Promise.race([scope.close(), stopOrder.second]);
+    await scope.close();
   }
 }
 

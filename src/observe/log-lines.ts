@@ -43,6 +43,16 @@ export function stopping(log: Logger, fields: { reason: string }): void {
   log.info(fields, 'stopping');
 }
 
+/** Readiness is gone and new calls are refused; what runs goes on. */
+export function refusing(log: Logger, counts: { sessions: number; calls: number; watches: number }): void {
+  log.info(counts, 'refusing new calls');
+}
+
+/** Sessions that did not end within the grace period, or for which there is none. */
+export function endingSessions(log: Logger, fields: { sessions: number; reason: string }): void {
+  log.warn(fields, 'ending sessions');
+}
+
 export function stopped(log: Logger): void {
   log.info('stopped');
 }

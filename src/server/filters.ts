@@ -1,20 +1,44 @@
-// The filters of the pipeline in their order: request info, authenticate, authorize. Each is small and knows only the context.
+// The filters of the pipeline in their order: request info, shutdown, authenticate, authorize. Each is small and knows only the context.
 
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { AccessQuestion, Authorizer } from '../auth/authorize.ts';
+import { KexerError } from '../base/errors.ts';
 import { clustersResource } from '../clusters/directory.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 
 import type { Filter } from './pipeline.ts';
 import type { RequestContext } from './request-context.ts';
 import { parseRequestPath } from './request-path.ts';
+import type { Shutdown } from './shutdown.ts';
 
 /** Open to everybody, exactly; a path below them is not. */
 const openPaths = new Set(['/livez', '/readyz', '/healthz', '/version']);
 
 /** The stages in their only order: nothing is authorised before it is authenticated, nothing read before the path has one reading. */
-export function createFilters(deps: { authenticator: Authenticator; authorizer: Authorizer }): readonly Filter[] {
-  return [requestInfoFilter(), authenticateFilter(deps.authenticator), authorizeFilter(deps.authorizer)];
+export function createFilters(deps: {
+  authenticator: Authenticator;
+  authorizer: Authorizer;
+  shutdown: Shutdown;
+}): readonly Filter[] {
+  return [
+    requestInfoFilter(),
+    shutdownFilter(deps.shutdown),
+    authenticateFilter(deps.authenticator),
+    authorizeFilter(deps.authorizer),
+  ];
+}
+
+/** Refuses everything but what tells about this process: probes go on while sessions run to their end. */
+function shutdownFilter(shutdown: Shutdown): Filter {
+  return {
+    name: 'shutdown',
+    apply({ path }) {
+      if (!shutdown.isRefusing) return;
+      const isAboutProcess = path.kind === 'own' && !/^\/(?:apis|openapi)(?:\/|$)/.test(path.info.path);
+      // Becomes a 503 with Retry-After, as kube-apiserver's `apiserver is shutting down`.
+      if (!isAboutProcess) throw new KexerError('draining', 'kexer is shutting down');
+    },
+  };
 }
 
 function requestInfoFilter(): Filter {

@@ -2,6 +2,7 @@
 // everybody, so a failure's reason is withheld here; the log has it.
 
 import { textAnswer, type Answer } from './answer.ts';
+import type { Shutdown } from './shutdown.ts';
 
 export interface HealthCheck {
   readonly name: string;
@@ -10,17 +11,12 @@ export interface HealthCheck {
 
 export class Health {
   readonly #readiness: readonly HealthCheck[];
-  #isStopping: boolean;
+  readonly #shutdown: Shutdown;
 
   /** @param readiness what must be true besides that kexer is not stopping. */
-  constructor(readiness: readonly HealthCheck[]) {
+  constructor(deps: { shutdown: Shutdown }, readiness: readonly HealthCheck[]) {
     this.#readiness = readiness;
-    this.#isStopping = false;
-  }
-
-  /** From now on kexer is not ready: endpoints are to move on. */
-  startStopping(): void {
-    this.#isStopping = true;
+    this.#shutdown = deps.shutdown;
   }
 
   /** The answer to a health path, or undefined if it is none. */
@@ -31,7 +27,7 @@ export class Health {
       case '/healthz':
         return report(path.slice(1), [ping], query);
       case '/readyz': {
-        const shutdown: HealthCheck = { name: 'shutdown', isHealthy: () => !this.#isStopping };
+        const shutdown: HealthCheck = { name: 'shutdown', isHealthy: () => !this.#shutdown.isStopping };
         return report('readyz', [ping, ...this.#readiness, shutdown], query);
       }
       default:

@@ -110,15 +110,23 @@ export class Listener {
     this.#tls.setSecureContext(secureOptions(pair));
   }
 
-  /** Stops accepting, ends idle connections, and resolves when the last one is gone. */
-  async drain(): Promise<void> {
+  /**
+   * From now on no connection is kept for another request: idle ones end, HTTP/2 gets GOAWAY, answers on HTTP/1.1 say close. New ones are
+   * still accepted, for one answer each.
+   */
+  shed(): void {
     this.#isDraining = true;
-    const closed = new Promise<void>((resolve) => {
-      this.#tls.close(() => resolve());
-    });
     // Not closeIdleConnections: Node counts a connection that never had a request as busy.
     for (const { socket, isBusy } of this.#http1.values()) if (!isBusy) socket.destroy();
     for (const session of this.#sessions) session.close();
+  }
+
+  /** Stops accepting, ends idle connections, and resolves when the last one is gone. */
+  async drain(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#tls.close(() => resolve());
+    });
+    this.shed();
     await closed;
     // Also ends the interval of the header check.
     this.#http.close();
@@ -210,14 +218,16 @@ export class Listener {
       if (this.#arriving !== undefined) this.#connections.set(session, this.#arriving);
       session.once('close', () => this.#sessions.delete(session));
       session.setLocalWindowSize(connectionWindowBytes);
-      if (this.#isDraining) session.close();
     });
     server.on('sessionError', (error) => this.#handlers.onConnectionError(error, undefined));
     server.on('request', (request, response) => {
       // A stream's errors (a reset, a protocol error) end that stream; its requests see 'close'.
       request.on('error', () => {});
       response.on('error', () => {});
-      this.#onExchange({ kind: 'request', request, response }, request.stream.session);
+      const { session } = request.stream;
+      this.#onExchange({ kind: 'request', request, response }, session);
+      // GOAWAY, once this stream is known: it and those before it are still answered.
+      if (this.#isDraining) session?.close();
     });
     return server;
   }

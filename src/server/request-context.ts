@@ -59,6 +59,11 @@ export class RequestContext {
     return this.#path ?? tooEarly('path');
   }
 
+  /** The path, or undefined if no filter has read it; for what must not throw. */
+  get pathIfKnown(): RequestPath | undefined {
+    return this.#path;
+  }
+
   set path(path: RequestPath) {
     this.#path = path;
   }

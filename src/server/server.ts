@@ -1,5 +1,5 @@
 // kexer as a server: the listener, the pipeline, and the life of both. Turns what arrives into a RequestContext, logs how it ended, and stops
-// in order: not ready first, then no new connections, then what runs is given time, then it is cut.
+// in the order that drain.ts keeps.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 
@@ -11,32 +11,37 @@ import * as lines from '../observe/log-lines.ts';
 import { fromRawHeaders, getHeader } from '../protocol/raw-headers.ts';
 import type { SessionRegistry } from '../streams/registry.ts';
 
-import type { Health } from './health.ts';
+import { Drain, type DrainOptions } from './drain.ts';
+import { InFlight } from './in-flight.ts';
 import { Listener, type Connection } from './listener.ts';
 import { Pipeline, type Filter, type Route } from './pipeline.ts';
 import { RequestContext, type Arrival, type Exchange } from './request-context.ts';
-
-/** How long requests and streams may go on after the order to stop. */
-const stopGraceMs = 5_000;
-/** How long a Failure status may take to reach the clients of streams that are ended then. */
-const endGraceMs = 2_000;
+import type { Shutdown } from './shutdown.ts';
 
 export interface ServerDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly filters: readonly Filter[];
   readonly route: Route;
-  readonly health: Health;
+  readonly shutdown: Shutdown;
   readonly sessions: SessionRegistry;
+}
+
+export interface ServerOptions {
+  readonly pair: KeyPairPem;
+  readonly drain: DrainOptions;
 }
 
 export class Server {
   readonly #deps: ServerDeps;
   readonly #listener: Listener;
   readonly #pipeline: Pipeline;
+  readonly #inFlight: InFlight;
+  readonly #drain: Drain;
 
-  constructor(deps: ServerDeps, options: { pair: KeyPairPem }) {
+  constructor(deps: ServerDeps, options: ServerOptions) {
     this.#deps = deps;
+    this.#inFlight = new InFlight();
     this.#pipeline = new Pipeline(
       {
         clock: deps.clock,
@@ -51,6 +56,21 @@ export class Server {
       onExchange: (exchange, connection) => this.#onExchange(exchange, connection),
       onConnectionError: (err, remoteAddress) => lines.connectionFailed(deps.log, { remoteAddress, err }),
     });
+    const { clock, shutdown, sessions } = deps;
+    this.#drain = new Drain(
+      {
+        clock,
+        shutdown,
+        listener: this.#listener,
+        inFlight: this.#inFlight,
+        sessions,
+        observer: {
+          refusing: (counts) => lines.refusing(deps.log, counts),
+          endingSessions: (fields) => lines.endingSessions(deps.log, fields),
+        },
+      },
+      options.drain,
+    );
   }
 
   /** @throws KexerError config if the address cannot be listened on. */
@@ -62,20 +82,20 @@ export class Server {
     this.#listener.replacePair(pair);
   }
 
-  /** Resolves when nothing is left; takes as long as requests run, but not longer than the grace periods. */
-  async stop(): Promise<void> {
-    const { clock, health, sessions } = this.#deps;
-    health.startStopping();
-    const drained = this.#listener.drain();
-    if (await isDoneWithin(clock, drained, stopGraceMs)) return;
-    await isDoneWithin(clock, sessions.endAll('kexer is shutting down'), endGraceMs);
-    this.#listener.destroy();
-    await drained;
+  /** Resolves when nothing is left; takes as long as sessions run, but not longer than the periods it was given. */
+  stop(): Promise<void> {
+    return this.#drain.run();
+  }
+
+  /** Cuts the waiting of {@link stop} short; running sessions still get their last words. */
+  hurry(): void {
+    this.#drain.hurry();
   }
 
   #onExchange(exchange: Exchange, connection: Connection): void {
     const controller = new AbortController();
     const context = new RequestContext(this.#arrivalOf(exchange, connection, controller.signal), exchange);
+    this.#inFlight.add(context);
     const end = exchange.kind === 'request' ? exchange.response : exchange.socket;
     end.once('close', () => {
       // The status is judged before the abort: an answer that was complete is no client that left.
@@ -138,17 +158,4 @@ function auditIdOf(given: string | undefined): string {
 /** Without the query, which may hold a command; bounded. */
 function pathForLog(rawTarget: string): string {
   return (rawTarget.split('?', 1)[0] ?? '').slice(0, 512);
-}
-
-async function isDoneWithin(clock: Clock, work: Promise<unknown>, limitMs: number): Promise<boolean> {
-  let giveUp: (isDone: boolean) => void = () => {};
-  const limit = new Promise<boolean>((resolve) => {
-    giveUp = resolve;
-  });
-  const timer = clock.after(limitMs, () => giveUp(false));
-  try {
-    return await Promise.race([work.then(() => true), limit]);
-  } finally {
-    timer.cancel();
-  }
 }
