@@ -16,6 +16,7 @@ import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
 import type { Readable } from 'node:stream';
 
 import type { Call } from './call.ts';
+import { ImpersonatorGuard, refusedImpersonator } from './impersonator-guard.ts';
 import type {
   ApiAnswer,
   ApiRequest,
@@ -87,11 +88,19 @@ export class LocalCluster implements Cluster {
     call: Call,
     request: ApiRequest & { timeoutMs: number; signal: AbortSignal; isRetriedOnce?: boolean },
   ): Promise<ApiAnswer> {
-    return this.#clientOf(call).exchange({ ...request, headers: this.#headersOf(call, request.headers) });
+    const answer = await this.#clientOf(call).exchange({ ...request, headers: this.#headersOf(call, request.headers) });
+    if (call.identity.credential === 'impersonator') {
+      const refusal = refusedImpersonator(answer.status, answer.body, call.identity.effectiveUser.name);
+      if (refusal !== undefined) throw refusal;
+    }
+    return answer;
   }
 
   stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
-    return this.#clientOf(call).stream({ ...request, headers: this.#headersOf(call, request.headers) }, sink);
+    const { credential, effectiveUser } = call.identity;
+    const guarded =
+      credential === 'impersonator' ? new ImpersonatorGuard(sink, { effectiveUser: effectiveUser.name }) : sink;
+    return this.#clientOf(call).stream({ ...request, headers: this.#headersOf(call, request.headers) }, guarded);
   }
 
   async dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute> {

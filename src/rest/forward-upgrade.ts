@@ -48,6 +48,11 @@ export async function forwardUpgrade(
     clock: deps.clock,
     signal: call.signal,
   });
+  if (answer.head.status === 401 && call.identity.credential === 'impersonator') {
+    // About kexer's credential, not about the caller, whom a 401 would make log in again.
+    route.socket.destroy();
+    throw new KexerError('badGateway', "kube-apiserver does not accept the credential of kexer's impersonator");
+  }
   if (answer.head.status !== 101) {
     return relayRefusal(deps, call, socket, route.socket, answer);
   }

@@ -1,0 +1,91 @@
+// Whose refusal it is: kexer's own never reaches the caller as theirs.
+
+import { expect } from 'chai';
+
+import { codeOf } from '../../src/base/errors.ts';
+import { ImpersonatorGuard } from '../../src/clusters/impersonator-guard.ts';
+import type { AnswerController } from '../../src/kube/client.ts';
+import { encodeStatus, forbidden, unauthorized, type Status } from '../../src/kube/status.ts';
+
+const account = 'system:serviceaccount:kexec-system:kexer-impersonator';
+
+function refusalOf(user: string, verb: string): Status {
+  return forbidden(
+    { group: '', resource: 'users' },
+    'eve',
+    `User "${user}" cannot ${verb} resource "users" in API group "" at the cluster scope`,
+  );
+}
+
+/** What a sink behind the guard sees of an answer in one or more pieces. */
+function pass(status: number, pieces: readonly Buffer[], effectiveUser = 'eve'): unknown[] {
+  const seen: unknown[] = [];
+  const guard = new ImpersonatorGuard(
+    {
+      onHead: (head) => seen.push(head.status),
+      onData: (chunk) => seen.push(chunk.toString()),
+      onEnd: () => seen.push('end'),
+      onError: (error) => seen.push(codeOf(error)),
+    },
+    { effectiveUser },
+  );
+  let isAborted = false;
+  const controller: AnswerController = {
+    pause: () => {},
+    resume: () => {},
+    abort: (reason) => {
+      isAborted = true;
+      guard.onError(reason);
+    },
+  };
+  guard.onHead({ status, reason: '', headers: [] }, controller);
+  for (const piece of pieces) if (!isAborted) guard.onData(piece);
+  if (!isAborted) guard.onEnd();
+  return seen;
+}
+
+describe('ImpersonatorGuard', () => {
+  const body = encodeStatus(refusalOf(account, 'impersonate'));
+  const own = encodeStatus(refusalOf('eve', 'impersonate'));
+  const plain = encodeStatus(refusalOf('eve', 'get'));
+  const long = Buffer.alloc(20_000, 'x');
+
+  const cases: readonly (readonly [name: string, status: number, pieces: Buffer[], seen: unknown[]])[] = [
+    ['passes what is no refusal', 200, [Buffer.from('a'), Buffer.from('b')], [200, 'a', 'b', 'end']],
+    ['makes a 502 of 401', 401, [encodeStatus(unauthorized())], ['badGateway']],
+    ['makes a 502 of a refusal to impersonate', 403, [body], ['badGateway']],
+    ['also in pieces', 403, [body.subarray(0, 9), body.subarray(9)], ['badGateway']],
+    [
+      'also a constrained one',
+      403,
+      [encodeStatus(refusalOf(account, 'impersonate-on:user-info:list'))],
+      ['badGateway'],
+    ],
+    ["passes the caller's own refusal", 403, [plain], [403, plain.toString(), 'end']],
+    ['passes a refusal to impersonate that names the caller', 403, [own], [403, own.toString(), 'end']],
+    ['passes a 403 that is no Status', 403, [Buffer.from('no')], [403, 'no', 'end']],
+    ['does not hold a long 403 back', 403, [long], [403, long.toString(), 'end']],
+  ];
+  for (const [name, status, pieces, seen] of cases) {
+    it(name, () => {
+      expect(pass(status, pieces)).to.deep.equal(seen);
+    });
+  }
+
+  it('passes what it held when the answer is cut', () => {
+    const seen: unknown[] = [];
+    const guard = new ImpersonatorGuard(
+      {
+        onHead: (head) => seen.push(head.status),
+        onData: (chunk) => seen.push(chunk.toString()),
+        onEnd: () => seen.push('end'),
+        onError: () => seen.push('error'),
+      },
+      { effectiveUser: 'eve' },
+    );
+    guard.onHead({ status: 403, reason: '', headers: [] }, { pause: () => {}, resume: () => {}, abort: () => {} });
+    guard.onData(Buffer.from('half'));
+    guard.onError(new Error('cut'));
+    expect(seen).to.deep.equal([403, 'half', 'error']);
+  });
+});
