@@ -34,7 +34,7 @@ export interface WebSocketClientOptions {
   readonly token?: string;
   /** Further headers, behind those of the handshake. */
   readonly headers?: RawHeaders;
-  /** How many channels to collect; 5 by default, twice the ports for port-forward. */
+  /** How many channels to collect; 5 by default, twice the ports for port-forward; 0: the protocol has none, see `messages`. */
   readonly channelCount?: number;
   /** Answer a Close with a Close and FIN; default true. */
   readonly answersClose?: boolean;
@@ -277,7 +277,7 @@ export class WebSocketClient {
       return;
     }
     this.#message.push(event.bytes);
-    const read = this.#channelDecoder.accept(event);
+    const read = this.#options.channelCount === 0 ? undefined : this.#channelDecoder.accept(event);
     if (read?.type === 'data') {
       const parts = this.#parts.get(read.channel);
       if (parts === undefined) this.#parts.set(read.channel, [read.bytes]);

@@ -1,0 +1,159 @@
+// The seeded loop: runs one after the other, judges each, looks after each whether anything of it is left, and at the end whether kexer
+// holds more than before. A run that fails can be had again by its seed and number.
+
+import { performance } from 'node:perf_hooks';
+
+import { judge } from './judge.ts';
+import { performRun } from './perform.ts';
+import { describePlan, planRun, type RunPlan } from './plan.ts';
+import type { ProbeAnswer } from './support/probe.ts';
+import { type FaultStage, nodeNames, pause } from './support/stage.ts';
+
+export interface CampaignOptions {
+  readonly seed: number;
+  readonly runs: number;
+  /** Number of the first run. */
+  readonly first?: number;
+  /** Each run's line, as it ends. */
+  readonly log?: (line: string) => void;
+}
+
+export interface CampaignResult {
+  readonly runs: number;
+  readonly violations: readonly string[];
+  /** How often each ending was seen. */
+  readonly outcomes: Readonly<Record<string, number>>;
+  readonly rssBefore: number;
+  readonly rssAfter: number;
+  readonly heapBefore: number;
+  readonly heapAfter: number;
+}
+
+/** Runs after which kexer has loaded and compiled what it ever will: memory is compared with the state then. */
+const warmUpRuns = 12;
+/** Longer than any orderly end takes; what is open then stays open. */
+const residueDeadlineMs = 5000;
+/** Growth that is no leak: a leak of one session's buffers a run would be more after 300 runs. */
+const maxRssGrowthBytes = 64 * 1024 * 1024;
+const maxHeapGrowthBytes = 8 * 1024 * 1024;
+
+export async function runCampaign(stage: FaultStage, options: CampaignOptions): Promise<CampaignResult> {
+  const { seed, runs, first = 0, log = () => {} } = options;
+  const violations: string[] = [];
+  const outcomes: Record<string, number> = {};
+  const plans = Array.from({ length: runs }, (_, number) => planRun(seed, first + number));
+  const descendantsBefore = await stage.descendants();
+  let before: ProbeAnswer | undefined;
+  for (const [number, plan] of plans.entries()) {
+    const startedMs = performance.now();
+    // The next one that will be killed starts beside the runs before it.
+    if (plans.slice(number, number + 3).some(({ fault }) => fault.act.kind === 'killKexer')) stage.prepareVictim();
+    const { outcome, problems } = await runOne(stage, plan);
+    outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+    const line = `${describePlan(plan)} → ${outcome} (${Math.round(performance.now() - startedMs)} ms)`;
+    log(line);
+    if (problems.length > 0) violations.push([line, ...problems].join('\n    '));
+    for (const problem of problems) log(`    VIOLATION: ${problem}`);
+    if (number + 1 === warmUpRuns) before = await stage.kexer.probe(true);
+  }
+  const after = await stage.kexer.probe(true);
+  before ??= after;
+  violations.push(...memoryProblems(before, after));
+  const left = await settledDescendants(stage, descendantsBefore);
+  if (left > descendantsBefore) violations.push(`${left - descendantsBefore} processes are left after the campaign`);
+  return {
+    runs,
+    violations,
+    outcomes,
+    rssBefore: before.rssBytes,
+    rssAfter: after.rssBytes,
+    heapBefore: before.heapBytes + before.externalBytes,
+    heapAfter: after.heapBytes + after.externalBytes,
+  };
+}
+
+async function runOne(stage: FaultStage, plan: RunPlan): Promise<{ outcome: string; problems: string[] }> {
+  let seen;
+  try {
+    seen = await performRun(stage, plan);
+  } catch (error) {
+    return {
+      outcome: 'broken run',
+      problems: [`the run itself failed: ${error instanceof Error ? error.stack : String(error)}`],
+    };
+  }
+  const { violations, isException } = judge(plan, seen);
+  const problems = [...violations, ...(await residue(stage))];
+  const { report } = seen;
+  const fired = seen.isFired ? '' : ' (fault not reached)';
+  if (report === undefined) return { outcome: `hang${fired}`, problems };
+  const { result, phase } = report;
+  if (isException) return { outcome: `exception: false success that SPDY v1 to v3 cannot avoid${fired}`, problems };
+  if (result.kind !== 'failure') return { outcome: `${result.kind}${fired}`, problems };
+  return { outcome: `failure, ${phase}, ${result.isTold ? 'told' : 'connection lost'}${fired}`, problems };
+}
+
+/** What is left of a run once everything had its time to end. */
+async function residue(stage: FaultStage): Promise<string[]> {
+  const deadline = performance.now() + residueDeadlineMs;
+  for (;;) {
+    const left = await leftovers(stage);
+    if (left.length === 0 || performance.now() > deadline) return left;
+    await pause(5);
+  }
+}
+
+async function leftovers(stage: FaultStage): Promise<string[]> {
+  const { kexer } = stage;
+  if (kexer.exit !== undefined) return [`kexer has died: ${kexer.exit} ${kexer.noise}`];
+  const left: string[] = [];
+  if (kexer.noise !== '') left.push(`kexer complains: ${kexer.noise}`);
+  for (const session of kexer.openSessions) left.push(`a session is left in kexer: ${JSON.stringify(session)}`);
+  left.push(...(await strangeSockets(stage)));
+  if (left.length > 0) return left;
+  // kexer has let go of everything; only now the wire may do so where it cannot by itself.
+  const { openConnections } = stage.clientProxy;
+  if (openConnections > 0) left.push(`${openConnections} connections of the client's proxy are open`);
+  for (const node of nodeNames) {
+    const proxy = stage.proxyOf(node);
+    proxy.dropStalled();
+    // The apiserver keeps connections of its own to kubelets.
+    const kubeletConnections = stage.kubeletOf(node).connectionCount - proxy.otherConnections;
+    if (proxy.openConnections > 0) left.push(`${proxy.openConnections} connections of the proxy of ${node} are open`);
+    if (kubeletConnections > 0) left.push(`${kubeletConnections} connections of the kubelet of ${node} are open`);
+  }
+  return left;
+}
+
+/** Sockets of kexer that lead to a kubelet or to the client of the run that is over. */
+async function strangeSockets(stage: FaultStage): Promise<string[]> {
+  const { sockets } = await stage.kexer.probe();
+  const kubeletPorts = new Set(nodeNames.map((node) => stage.proxyOf(node).port));
+  const clientPorts = stage.clientProxy.targetSidePorts;
+  return sockets
+    .filter(({ localPort, remotePort }) => {
+      return kubeletPorts.has(remotePort) || (localPort === stage.kexer.port && clientPorts.has(remotePort));
+    })
+    .map(({ localPort, remotePort }) => `kexer holds a socket ${localPort} → ${remotePort} of a session that is over`);
+}
+
+function memoryProblems(before: ProbeAnswer, after: ProbeAnswer): string[] {
+  const problems: string[] = [];
+  const rss = after.rssBytes - before.rssBytes;
+  if (rss > maxRssGrowthBytes) problems.push(`kexer's RSS has grown by ${(rss / 2 ** 20).toFixed(1)} MiB`);
+  const heap = after.heapBytes + after.externalBytes - before.heapBytes - before.externalBytes;
+  if (heap > maxHeapGrowthBytes) problems.push(`kexer's heap has grown by ${(heap / 2 ** 20).toFixed(1)} MiB`);
+  const timers = (after.resources['Timeout'] ?? 0) - (before.resources['Timeout'] ?? 0);
+  if (timers > 0) problems.push(`${timers} timers are left in kexer`);
+  return problems;
+}
+
+/** Processes end a little after the sessions that started them. */
+async function settledDescendants(stage: FaultStage, wanted: number): Promise<number> {
+  const deadline = performance.now() + residueDeadlineMs;
+  for (;;) {
+    const count = await stage.descendants();
+    if (count <= wanted || performance.now() > deadline) return count;
+    await pause(20);
+  }
+}

@@ -1,0 +1,127 @@
+// What a run may and may not have led to. The rules are the promises of DESIGN section 2: success only with the whole of it, what came is
+// a prefix of what was sent, and a failure that kexer knows of is told with its reason.
+
+import type { Performance } from './perform.ts';
+import type { RunPlan } from './plan.ts';
+import type { SessionReport } from './sessions/session.ts';
+
+export interface Judgement {
+  /** Empty: nothing is wrong. */
+  readonly violations: readonly string[];
+  /** A false success that no server can prevent (SPDY v1 to v3, whose success is an empty stream, and a lost connection to the client). */
+  readonly isException: boolean;
+}
+
+/** Nothing that the client could notice was broken: it must get everything. */
+export function isHarmless(plan: RunPlan, seen: Pick<Performance, 'isFired' | 'wasOpen'>): boolean {
+  if (!seen.isFired) return true;
+  const { act } = plan.fault;
+  switch (act.kind) {
+    case 'none':
+    case 'drip':
+    case 'stallKubelet':
+    case 'slowClient':
+      return true;
+    case 'stall':
+      return act.forMs !== undefined;
+    case 'killApiserver':
+    case 'stopApiserver':
+      // Promise 2: on the direct path a running session does not depend on it.
+      return plan.path === 'direct' && seen.wasOpen;
+    case 'cutRuntime':
+      return plan.kind === 'forward' || plan.kind === 'logs';
+    default:
+      return false;
+  }
+}
+
+/** The client's own connection was lost, or everything behind it at once. */
+function isClientLegLost(plan: RunPlan): boolean {
+  const { act, leg } = plan.fault;
+  switch (act.kind) {
+    case 'cut':
+    case 'reset':
+    case 'halfClose':
+    case 'stall':
+      return leg === 'client';
+    case 'killKexer':
+    case 'deadClient':
+      return true;
+    case 'killApiserver':
+    case 'stopApiserver':
+      return plan.path === 'aggregated';
+    default:
+      return false;
+  }
+}
+
+/** kexer knows what broke and the client can still be told. */
+function mustBeTold(plan: RunPlan): boolean {
+  if (plan.path !== 'direct' || isClientLegLost(plan)) return false;
+  const { act, leg } = plan.fault;
+  switch (act.kind) {
+    case 'cut':
+    case 'reset':
+    case 'halfClose':
+      return leg === 'kubelet';
+    case 'killKubelet':
+    case 'cutRuntime':
+      return true;
+    default:
+      return false;
+  }
+}
+
+export function judge(plan: RunPlan, seen: Performance): Judgement {
+  const { report, expected } = seen;
+  if (report === undefined) return { violations: ['the session hangs'], isException: false };
+  const violations: string[] = [];
+  let isException = false;
+  const { result, received } = report;
+  const isWhole = received.equals(expected);
+  if (!isWhole && !isPrefix(received, expected)) {
+    violations.push(`what came is no prefix of what was sent: ${difference(received, expected)}`);
+  }
+  if (result.kind === 'failure') {
+    if (isHarmless(plan, seen)) violations.push(`it failed although nothing was broken: ${result.message}`);
+    else if (mustBeTold(plan)) violations.push(...untold(plan, report));
+  } else {
+    const code = result.kind === 'success' ? 0 : result.code;
+    const isTrue = isWhole && code === plan.exitCode;
+    if (!isTrue && isLegacySpdy(plan) && seen.isFired && isClientLegLost(plan)) isException = true;
+    else if (!isTrue) {
+      violations.push(
+        `false success: exit code ${code} (want ${plan.exitCode}) with ${received.length} of ${expected.length} bytes`,
+      );
+    }
+  }
+  return { violations, isException };
+}
+
+/** Success is an empty error stream there, so that a lost connection is no different. */
+function isLegacySpdy(plan: RunPlan): boolean {
+  return plan.kind !== 'forward' && plan.protocol.transport === 'spdy' && plan.protocol.name !== 'v4.channel.k8s.io';
+}
+
+/** What is missing of a failure that the client could have been told. */
+function untold(plan: RunPlan, { phase, result }: SessionReport): string[] {
+  if (result.kind !== 'failure') return [];
+  if (phase === 'unreached') return [`no answer at all although only the kubelet's leg broke: ${result.message}`];
+  // A body has no place for a reason; a stream that could not be opened has its own.
+  if (phase === 'open' && plan.kind === 'logs' && plan.protocol.transport !== 'ws') return [];
+  if (phase === 'open' && result.message.startsWith('cannot open a stream')) return [];
+  if (!result.isTold) return [`the client was not told what broke: ${result.message}`];
+  const isNamed = plan.kind === 'logs' || result.message.includes(plan.node);
+  return isNamed ? [] : [`the failure does not name the node: ${result.message}`];
+}
+
+function isPrefix(part: Buffer, whole: Buffer): boolean {
+  return part.length <= whole.length && part.equals(whole.subarray(0, part.length));
+}
+
+function difference(received: Buffer, expected: Buffer): string {
+  let at = 0;
+  while (at < received.length && at < expected.length && received[at] === expected[at]) at += 1;
+  const excerpt = (bytes: Buffer): string => JSON.stringify(bytes.subarray(at, at + 40).toString('latin1'));
+  return `${received.length} bytes came, ${expected.length} were sent, the first other one is ${at}: ${excerpt(received)}, want ${excerpt(expected)}`;
+}

@@ -1,0 +1,338 @@
+// A TCP relay that does harm at an exact byte. TLS passes through it untouched, so it stands for the network: it can end, reset, half-close,
+// stall or slow down a connection, and tell others that a byte has passed so that they do theirs. It never changes a byte.
+
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
+
+/** `up` is from the one who dialled; `down` is the answer. */
+export type Direction = 'up' | 'down';
+
+export interface Trigger {
+  readonly direction: Direction;
+  /** Bytes of that direction that pass before it goes off; the handshake of TLS counts. */
+  readonly atByte: number;
+}
+
+export type ProxyAction =
+  /** FIN both ways; what passed before is delivered. */
+  | { readonly kind: 'cut' }
+  /** RST both ways. */
+  | { readonly kind: 'reset' }
+  /** FIN in the trigger's direction; the other one goes on. */
+  | { readonly kind: 'halfClose' }
+  /** Nothing passes any more, until resumed after `forMs` or for ever (`undefined`). */
+  | { readonly kind: 'stall'; readonly forMs: number | undefined }
+  /** From there on pieces of at most `pieceBytes`, with a pause of a turn (or `everyMs`) between, for `pieces` pieces. */
+  | { readonly kind: 'drip'; readonly pieceBytes: number; readonly everyMs: number; readonly pieces: number }
+  /** Nothing on the wire: somebody else acts. */
+  | { readonly kind: 'none' };
+
+export interface ProxyFault {
+  readonly trigger: Trigger;
+  readonly action: ProxyAction;
+  /** Called when it goes off. */
+  readonly onFired?: () => void;
+}
+
+/** One direction of one connection. */
+class Lane {
+  readonly #from: Socket;
+  readonly #to: Socket;
+  readonly #onBytes: (lane: Lane, chunk: Buffer) => void;
+  bytes = 0;
+  #queue: Buffer[] = [];
+  isHeld = false;
+  #hasEnded = false;
+  #drip: { pieceBytes: number; everyMs: number; pieces: number } | undefined;
+  #dripTimer: NodeJS.Timeout | undefined;
+
+  constructor(from: Socket, to: Socket, onBytes: (lane: Lane, chunk: Buffer) => void) {
+    this.#from = from;
+    this.#to = to;
+    this.#onBytes = onBytes;
+    from.on('data', (chunk: Buffer) => {
+      if (this.isHeld || this.#drip !== undefined) this.#keep(chunk);
+      else this.#onBytes(this, chunk);
+    });
+    from.on('end', () => {
+      this.#hasEnded = true;
+      if (!this.isHeld && this.#queue.length === 0) to.end();
+    });
+    to.on('drain', () => {
+      if (!this.isHeld && this.#drip === undefined) from.resume();
+    });
+  }
+
+  send(chunk: Buffer): void {
+    if (chunk.length === 0) return;
+    this.bytes += chunk.length;
+    if (!this.#to.write(chunk)) this.#from.pause();
+  }
+
+  /** Puts back what a fault has stopped from passing. */
+  keepFirst(chunk: Buffer): void {
+    if (chunk.length > 0) this.#queue.unshift(chunk);
+  }
+
+  #keep(chunk: Buffer): void {
+    this.#queue.push(chunk);
+    this.#from.pause();
+  }
+
+  hold(): void {
+    this.isHeld = true;
+    this.#from.pause();
+  }
+
+  release(): void {
+    this.isHeld = false;
+    const queue = this.#queue;
+    this.#queue = [];
+    for (const chunk of queue) this.send(chunk);
+    if (this.#hasEnded) this.#to.end();
+    else this.#from.resume();
+  }
+
+  drip(drip: { pieceBytes: number; everyMs: number; pieces: number }): void {
+    this.#drip = { ...drip };
+    this.#from.pause();
+    this.#dripOnce();
+  }
+
+  #dripOnce(): void {
+    const drip = this.#drip;
+    if (drip === undefined || this.#to.destroyed) return;
+    if (drip.pieces <= 0) {
+      this.#drip = undefined;
+      this.release();
+      return;
+    }
+    const first = this.#queue.shift();
+    if (first === undefined) {
+      if (this.#hasEnded) this.#to.end();
+      else this.#from.resume();
+    } else {
+      drip.pieces -= 1;
+      this.keepFirst(first.subarray(drip.pieceBytes));
+      this.send(first.subarray(0, drip.pieceBytes));
+    }
+    this.#dripTimer = setTimeout(() => this.#dripOnce(), drip.everyMs);
+  }
+
+  /** FIN after what passed; what comes later is dropped. */
+  end(): void {
+    this.hold();
+    this.#from.removeAllListeners('data');
+    this.#from.on('data', () => {});
+    this.#from.resume();
+    this.#to.end();
+  }
+
+  stop(): void {
+    clearTimeout(this.#dripTimer);
+  }
+}
+
+/** One relayed connection. */
+class Relay {
+  readonly #client: Socket;
+  readonly #server: Socket;
+  readonly #up: Lane;
+  readonly #down: Lane;
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly isMeant: boolean;
+  #fault: ProxyFault | undefined;
+
+  constructor(client: Socket, server: Socket, fault: ProxyFault | undefined, isMeant: boolean) {
+    this.isMeant = isMeant;
+    this.#client = client;
+    this.#server = server;
+    this.#fault = fault;
+    this.#up = new Lane(client, server, (lane, chunk) => this.#pass('up', lane, chunk));
+    this.#down = new Lane(server, client, (lane, chunk) => this.#pass('down', lane, chunk));
+    // An end by reset on one side is one on the other: the proxy stands for a wire.
+    client.on('error', () => server.resetAndDestroy());
+    server.on('error', () => client.resetAndDestroy());
+    client.on('close', () => this.#closed(server));
+    server.on('close', () => this.#closed(client));
+    // At byte 0 there is nothing to wait for.
+    if (fault !== undefined && fault.trigger.atByte === 0) server.once('connect', () => this.#fire());
+  }
+
+  get bytes(): { up: number; down: number } {
+    return { up: this.#up.bytes, down: this.#down.bytes };
+  }
+
+  /** Nothing passes, not even an end. */
+  get isStalled(): boolean {
+    return this.#up.isHeld && this.#down.isHeld;
+  }
+
+  destroy(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#up.stop();
+    this.#down.stop();
+    this.#client.destroy();
+    this.#server.destroy();
+  }
+
+  #closed(other: Socket): void {
+    this.#up.stop();
+    this.#down.stop();
+    // Both FINs have passed, or a reset: nothing can come any more.
+    if (!other.writableEnded) other.destroy();
+  }
+
+  #pass(direction: Direction, lane: Lane, chunk: Buffer): void {
+    const fault = this.#fault;
+    if (fault === undefined || fault.trigger.direction !== direction) {
+      lane.send(chunk);
+      return;
+    }
+    const room = fault.trigger.atByte - lane.bytes;
+    if (chunk.length < room) {
+      lane.send(chunk);
+      return;
+    }
+    lane.send(chunk.subarray(0, room));
+    this.#fire(chunk.subarray(room));
+  }
+
+  #fire(rest: Buffer = Buffer.alloc(0)): void {
+    const fault = this.#fault;
+    this.#fault = undefined;
+    if (fault === undefined) return;
+    const { action, trigger } = fault;
+    const lane = trigger.direction === 'up' ? this.#up : this.#down;
+    switch (action.kind) {
+      case 'cut':
+        this.#up.end();
+        this.#down.end();
+        break;
+      case 'reset':
+        this.#client.resetAndDestroy();
+        this.#server.resetAndDestroy();
+        break;
+      case 'halfClose':
+        lane.end();
+        break;
+      case 'stall': {
+        lane.keepFirst(rest);
+        this.#up.hold();
+        this.#down.hold();
+        if (action.forMs === undefined) break;
+        this.#timers.push(
+          setTimeout(() => {
+            this.#up.release();
+            this.#down.release();
+          }, action.forMs),
+        );
+        break;
+      }
+      case 'drip':
+        lane.keepFirst(rest);
+        lane.drip(action);
+        break;
+      case 'none':
+        lane.send(rest);
+        break;
+    }
+    fault.onFired?.();
+  }
+}
+
+export class FaultProxy {
+  readonly #server: Server;
+  readonly #relays = new Set<Relay>();
+  readonly #isMeant: (client: Socket) => boolean;
+  #target: number;
+  #fault: ProxyFault | undefined;
+  readonly #ports = new Set<number>();
+  #first: Relay | undefined;
+
+  private constructor(server: Server, target: number, isMeant: (client: Socket) => boolean) {
+    this.#server = server;
+    this.#target = target;
+    this.#isMeant = isMeant;
+    server.on('connection', (client: Socket) => this.#accept(client));
+  }
+
+  /**
+   * A proxy on a free port of 127.0.0.1 in front of another one there.
+   * @param isMeant which connections faults are for; others pass and are not counted
+   */
+  static async start(target: number, isMeant: (client: Socket) => boolean = () => true): Promise<FaultProxy> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new FaultProxy(server, target, isMeant);
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Connections that faults are for and that have an open side. */
+  get openConnections(): number {
+    return this.#relays.size - this.otherConnections;
+  }
+
+  /** Those of others. */
+  get otherConnections(): number {
+    return [...this.#relays].filter(({ isMeant }) => !isMeant).length;
+  }
+
+  /** Bytes that the connection passed which came first after the last `arm`. */
+  get passed(): { up: number; down: number } {
+    return this.#first?.bytes ?? { up: 0, down: 0 };
+  }
+
+  /** Local ports of the connections to the target since the last `arm`: by them the other process's ends are known. */
+  get targetSidePorts(): ReadonlySet<number> {
+    return this.#ports;
+  }
+
+  aimAt(target: number): void {
+    this.#target = target;
+  }
+
+  /** The next connection gets this fault; those after it none. */
+  arm(fault: ProxyFault | undefined): void {
+    this.#fault = fault;
+    this.#first = undefined;
+    this.#ports.clear();
+  }
+
+  /** Closes all connections. */
+  drop(): void {
+    for (const relay of this.#relays) relay.destroy();
+  }
+
+  /** Closes those that a fault has stalled for ever: by themselves they would not even notice that both sides are gone. */
+  dropStalled(): void {
+    for (const relay of this.#relays) if (relay.isStalled) relay.destroy();
+  }
+
+  async close(): Promise<void> {
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    this.drop();
+    await closed;
+  }
+
+  #accept(client: Socket): void {
+    const isMeant = this.#isMeant(client);
+    const fault = isMeant ? this.#fault : undefined;
+    if (isMeant) this.#fault = undefined;
+    const server = connect({ host: '127.0.0.1', port: this.#target, allowHalfOpen: true, noDelay: true });
+    const relay = new Relay(client, server, fault, isMeant);
+    this.#relays.add(relay);
+    server.once('connect', () => this.#ports.add(server.localPort ?? 0));
+    if (isMeant) this.#first ??= relay;
+    for (const socket of [client, server]) {
+      socket.once('close', () => {
+        if (client.closed && server.closed) this.#relays.delete(relay);
+      });
+    }
+  }
+}
