@@ -11,7 +11,7 @@ import {
   type SpdyClientTarget,
   UpgradeRefused as SpdyRefused,
 } from '../../../support/spdy-client.ts';
-import { openWebSocket, UpgradeRefused, type WebSocketClient } from '../../../support/websocket-client.ts';
+import { openWebSocket, type UpgradeRefused, type WebSocketClient } from '../../../support/websocket-client.ts';
 import { ask, lines, refusal } from '../support/ask.ts';
 
 /** node1 takes WebSockets itself, node2 does not. */
