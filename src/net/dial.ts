@@ -7,6 +7,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { type ErrorCode, KexerError } from '../base/errors.ts';
+import { keepAlive } from './keep-alive.ts';
 
 export interface DialTcpOptions {
   readonly host: string;
@@ -90,18 +91,10 @@ export class DialError extends KexerError {
   }
 }
 
-/** Probes of an idle connection start after this; load balancers forget connections after a minute or more. */
-const keepAliveDelayMs = 30_000;
-
 /** @throws DialError unreachable, timeout; clientGone when `signal` aborts. */
 export function dialTcp(options: DialTcpOptions): Promise<Socket> {
-  const socket = connectTcp({
-    host: options.host,
-    port: options.port,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: keepAliveDelayMs,
-  });
+  const socket = connectTcp({ host: options.host, port: options.port, noDelay: true });
+  keepAlive(socket);
   return established(socket, 'connect', options, options.host, (error) => failedConnect(options, error));
 }
 
@@ -125,7 +118,7 @@ export function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
     ...(session === undefined ? {} : { session }),
   });
   socket.setNoDelay(true);
-  socket.setKeepAlive(true, keepAliveDelayMs);
+  keepAlive(socket);
   socket.once('connect', () => {
     isConnected = true;
   });

@@ -20,6 +20,7 @@ import {
   type SpdyLimits,
   type SynStreamFrame,
 } from '../protocol/spdy/frame.ts';
+import { SilenceWatch } from './silence-watch.ts';
 import { SocketWriter } from './socket-writer.ts';
 import { OpenStream, type SpdyStream, type SpdyStreamCarrier, type SpdyStreamHandlers } from './spdy-stream.ts';
 
@@ -51,6 +52,9 @@ export interface SpdyConnectionOptions {
   readonly maxStreams?: number;
   /** Sends a PING whenever nothing went either way for so long; default: never. */
   readonly pingIntervalMs?: number;
+  /** Ends the connection when pings have gone unanswered for so long, as far as that proves anything: see silence-watch.ts. */
+  readonly silenceLimitMs?: number;
+  readonly isPeerKnownToAnswer?: boolean;
   /** A server behind an upgrade: client-go loses bytes that are sent before its first frame, so nothing is. */
   readonly isSilentUntilPeerSpeaks?: boolean;
   /** How long an ended connection waits for the peer to read and to close; starts again while queued bytes get fewer. Default 10 min. */
@@ -90,6 +94,7 @@ export class SpdyConnection {
   #heldBytes = 0; // by streams that wait for their reply
   #replyBacklog = 0;
   #bytesIn = 0;
+  readonly #silence: SilenceWatch | undefined;
   #pingTimer: Timer | undefined;
   #pingBytes = 0; // of our own pings and their echoes
   #trafficAtPingTimer = 0;
@@ -110,6 +115,8 @@ export class SpdyConnection {
     this.#options = options;
     this.#handlers = handlers;
     this.#decoder = new SpdyDecoder(options.limits);
+    const { silenceLimitMs: limitMs, isPeerKnownToAnswer = false } = options;
+    this.#silence = limitMs === undefined ? undefined : new SilenceWatch(deps, { limitMs, isPeerKnownToAnswer });
     const socket = this.#socket;
     socket.on('error', (error) => this.#acceptError(error));
     socket.on('close', () => this.#acceptClose());
@@ -182,6 +189,7 @@ export class SpdyConnection {
     const frame = this.#encoder.ping(this.#nextPingId);
     this.#pingBytes += frame.length;
     this.#writer.write(frame);
+    this.#silence?.pingSent(this.#nextPingId);
     this.#nextPingId = this.#nextPingId + 2 > maxStreamId ? this.#nextPingId % 2 || 2 : this.#nextPingId + 2;
   }
 
@@ -240,6 +248,7 @@ export class SpdyConnection {
   }
 
   #sendData(streamId: number, bytes: Buffer): void {
+    this.#silence?.payloadSent();
     if (bytes.length <= maxDataBytes) {
       this.#writer.write(this.#encoder.dataHeader(streamId, bytes.length, false));
       this.#writer.write(bytes);
@@ -354,6 +363,7 @@ export class SpdyConnection {
     const frame = this.#encoder.ping(id);
     if (id % 2 === this.#nextPingId % 2) {
       this.#pingBytes += frame.length; // the echo of ours
+      this.#silence?.pongHeard(id);
       return;
     }
     this.#answer(frame);
@@ -413,6 +423,10 @@ export class SpdyConnection {
   }
 
   readonly #onPingTimer = (): void => {
+    if (this.#silence?.isDead({ bytesIn: this.#bytesIn, isPaused: this.#pauses > 0 }) === true) {
+      this.destroy(new KexerError('timeout', 'it has answered no ping for too long'));
+      return;
+    }
     if (this.#traffic === this.#trafficAtPingTimer) this.ping();
     this.#armPing();
   };

@@ -21,6 +21,7 @@ import {
   type WebSocketEvent,
   type WebSocketRole,
 } from '../protocol/websocket/frame.ts';
+import { SilenceWatch } from './silence-watch.ts';
 import { SocketWriter } from './socket-writer.ts';
 
 export type WebSocketEnd =
@@ -48,6 +49,8 @@ export interface WebSocketConnectionOptions {
   readonly head?: Buffer | undefined;
   /** Pings the peer so often; default: never. */
   readonly pingIntervalMs?: number | undefined;
+  /** Ends the connection when pings have gone unanswered for so long, as far as that proves anything: see silence-watch.ts. */
+  readonly silenceLimitMs?: number | undefined;
   readonly maxMessageBytes?: number | undefined;
   /** How long `close` waits for the peer's Close or FIN since bytes last left for it; default 30 s. */
   readonly closeTimeoutMs?: number | undefined;
@@ -75,6 +78,8 @@ export class WebSocketConnection {
   #pauses = 0;
   #bytesIn = 0;
   #owedPong: Buffer | undefined; // for the latest ping while the socket took no more bytes
+  readonly #silence: SilenceWatch | undefined;
+  #pingCount = 0;
   #pingTimer: Timer | undefined;
   #lingerTimer: Timer | undefined;
   #unsent = 0; // bytes queued when the linger timer was last set
@@ -92,6 +97,10 @@ export class WebSocketConnection {
     this.#decoder = new WebSocketDecoder({ role: options.role, maxMessageBytes: options.maxMessageBytes });
     this.#closeTimeoutMs = options.closeTimeoutMs ?? defaultCloseTimeoutMs;
     this.#pingIntervalMs = options.pingIntervalMs;
+    this.#silence =
+      options.silenceLimitMs === undefined
+        ? undefined
+        : new SilenceWatch(deps, { limitMs: options.silenceLimitMs, isPeerKnownToAnswer: false });
     this.#head = options.head;
     // 'error' first, and for good: a late reset must not end the process.
     this.#socket.on('error', (error: Error) => this.#end({ how: 'error', error }));
@@ -226,6 +235,7 @@ export class WebSocketConnection {
         if (this.#state === 'open') this.#handlers.onPing?.(event.payload);
         return;
       case 'pong':
+        if (event.payload.length === 4) this.#silence?.pongHeard(event.payload.readUInt32BE());
         if (this.#state === 'open') this.#handlers.onPong?.(event.payload);
         return;
       case 'close':
@@ -290,6 +300,7 @@ export class WebSocketConnection {
 
   #send(opcode: number, parts: readonly Buffer[]): boolean {
     if (this.#state !== 'open' || this.#socket.destroyed) return true;
+    if (opcode === opcodes.binary || opcode === opcodes.text) this.#silence?.payloadSent();
     const key = this.#role === 'client' ? randomFillSync(new Uint8Array(4)) : undefined;
     for (const bytes of encodeFrame(opcode, parts, { key })) {
       if (bytes.length > 0) this.#writer.write(bytes);
@@ -315,9 +326,23 @@ export class WebSocketConnection {
   #schedulePing(): void {
     if (this.#pingIntervalMs === undefined) return;
     this.#pingTimer = this.#clock.after(this.#pingIntervalMs, () => {
+      if (this.#silence?.isDead({ bytesIn: this.#bytesIn, isPaused: this.#pauses > 0 }) === true) {
+        this.#end({ how: 'error', error: new KexerError('timeout', 'it has answered no ping for too long') });
+        this.#socket.destroy();
+        return;
+      }
       // A peer that reads nothing would only collect them.
-      if (this.isWritable) this.ping();
+      if (this.isWritable) this.#sendNumberedPing();
       this.#schedulePing();
     });
+  }
+
+  /** Its answer is told from that to an earlier one, and from pongs that nobody asked for. */
+  #sendNumberedPing(): void {
+    this.#pingCount = (this.#pingCount + 1) >>> 0;
+    const payload = Buffer.alloc(4);
+    payload.writeUInt32BE(this.#pingCount);
+    this.ping(payload);
+    this.#silence?.pingSent(this.#pingCount);
   }
 }

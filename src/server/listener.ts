@@ -13,6 +13,7 @@ import { createServer as createTlsServer, type TLSSocket, type Server as TlsServ
 import { peerIdentityOf, type PeerIdentity } from '../auth/peer-identity.ts';
 import { KexerError } from '../base/errors.ts';
 import type { KeyPairPem } from '../certs/generate.ts';
+import { keepAlive } from '../net/keep-alive.ts';
 
 import type { Exchange } from './request-context.ts';
 
@@ -78,9 +79,8 @@ export class Listener {
       ALPNProtocols: ['h2', 'http/1.1'],
       handshakeTimeout: headDeadlineMs,
       noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: 30_000,
     });
+    this.#tls.on('connection', keepAlive);
     this.#tls.on('secureConnection', (socket) => this.#accept(socket));
     this.#tls.on('tlsClientError', (error, socket) => {
       handlers.onConnectionError(error, socket.remoteAddress);
