@@ -16,8 +16,8 @@ const openPaths = new Set(['/livez', '/readyz', '/healthz', '/version']);
 
 /** The stages in their only order: nothing is authorised before it is authenticated, nothing read before the path has one reading. */
 export function createFilters(deps: {
-  authenticator: Authenticator;
-  authorizer: Authorizer;
+  authenticator: Pick<Authenticator, 'authenticate'>;
+  authorizer: Pick<Authorizer, 'authorize'>;
   shutdown: Shutdown;
 }): readonly Filter[] {
   return [
@@ -50,7 +50,7 @@ function requestInfoFilter(): Filter {
   };
 }
 
-function authenticateFilter(authenticator: Authenticator): Filter {
+function authenticateFilter(authenticator: Pick<Authenticator, 'authenticate'>): Filter {
   return {
     name: 'authenticate',
     async apply(context) {
@@ -61,7 +61,7 @@ function authenticateFilter(authenticator: Authenticator): Filter {
   };
 }
 
-function authorizeFilter(authorizer: Authorizer): Filter {
+function authorizeFilter(authorizer: Pick<Authorizer, 'authorize'>): Filter {
   return {
     name: 'authorize',
     async apply(context) {

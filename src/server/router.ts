@@ -22,7 +22,7 @@ import type { VersionInfo } from './version-info.ts';
 export interface RouterDeps {
   readonly clock: Clock;
   readonly directory: ClusterDirectory;
-  readonly streams: StreamHandler;
+  readonly streams: Pick<StreamHandler, 'handles' | 'handleUpgrade' | 'handleRequest' | 'sessions'>;
   readonly clusters: ClustersResource;
   readonly health: Health;
   readonly version: VersionInfo;

@@ -9,8 +9,9 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { startSandbox, type Sandbox } from '../../src/sandbox/sandbox.ts';
+import { needsKubectl } from '../support/kubectl.ts';
 import { KexerProcess } from './support/kexer-process.ts';
-import { kubectl, requireKubectl, type KubectlRun } from './support/kubectl.ts';
+import { kubectl, type KubectlRun } from './support/kubectl.ts';
 import { changes, held, reads, type Command } from './support/ordinary-commands.ts';
 
 const users = ['admin', 'alice', 'viewer'] as const;
@@ -29,8 +30,9 @@ describe('kubectl, ordinary calls', function () {
   let home: string;
   let identical = 0;
 
-  before(async function () {
-    requireKubectl(this);
+  before(needsKubectl);
+
+  before(async () => {
     home = await mkdtemp(join(tmpdir(), 'kexer-home-'));
     sandbox = await startSandbox();
     kexer = await KexerProcess.start(sandbox);

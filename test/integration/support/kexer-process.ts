@@ -39,7 +39,8 @@ export class KexerProcess {
 
   /** Starts it in front of a sandbox and registers it there. */
   static async start(sandbox: Sandbox, flags: readonly string[] = []): Promise<KexerProcess> {
-    const kexer = new KexerProcess(['--config', sandbox.files.kexerConfig, '--secure-port', '0', ...flags]);
+    const own = ['--config', sandbox.files.kexerConfig, '--secure-port', '0', '--shutdown-delay-duration', '0s'];
+    const kexer = new KexerProcess([...own, ...flags]);
     const line = await kexer.untilLogged('serving');
     const { port } = line;
     if (typeof port !== 'number') throw new Error('the line has no port');

@@ -1,22 +1,11 @@
-// Real kubectl as a child process. Where there is none a suite is skipped with one line, unless KEXER_REQUIRE_KUBECTL=1 or CI=true says that
-// there has to be one.
+// Real kubectl as a child process, with a home of its own.
 
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 
 export interface KubectlRun {
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
-}
-
-/** Skips the suite, or fails it, if the machine has no kubectl. Call it in `before`. */
-export function requireKubectl(context: Mocha.Context): void {
-  const version = spawnSync('kubectl', ['version', '--client']);
-  if (version.status === 0) return;
-  const isRequired = process.env['KEXER_REQUIRE_KUBECTL'] === '1' || process.env['CI'] === 'true';
-  if (isRequired) throw new Error('Cannot run this suite: there is no kubectl on PATH');
-  console.log(`  skipped: no kubectl on PATH (${context.currentTest?.parent?.title ?? 'suite'})`);
-  context.skip();
 }
 
 export interface KubectlOptions {

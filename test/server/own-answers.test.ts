@@ -1,0 +1,286 @@
+// What kexer says of itself: discovery in its forms, health, version and the clusters resource, in the bytes kube-apiserver and kubectl expect.
+
+import { expect } from 'chai';
+
+import { ClusterDirectory } from '../../src/clusters/directory.ts';
+import type { Cluster } from '../../src/clusters/cluster.ts';
+import { parseRequestInfo, type RequestInfo } from '../../src/kube/request-info.ts';
+import { StatusError } from '../../src/kube/status.ts';
+import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
+import type { Answer } from '../../src/server/answer.ts';
+import { ClustersResource } from '../../src/server/clusters-resource.ts';
+import { discoveryAnswer } from '../../src/server/discovery.ts';
+import { Health } from '../../src/server/health.ts';
+import { Shutdown } from '../../src/server/shutdown.ts';
+import { VersionInfo } from '../../src/server/version-info.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+function bodyOf(answer: Answer | undefined): unknown {
+  return JSON.parse(String(answer?.body));
+}
+
+function accept(value: string): RawHeaders {
+  return [['Accept', value]];
+}
+
+const aggregatedAccept =
+  'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json';
+
+describe('discoveryAnswer', () => {
+  it('lists the group, its version and its resources', () => {
+    const version = { groupVersion: 'backup.cv.io/v1', version: 'v1' };
+    const group = { name: 'backup.cv.io', versions: [version], preferredVersion: version };
+    expect(bodyOf(discoveryAnswer('/apis', 'GET', []))).to.deep.equal({
+      kind: 'APIGroupList',
+      apiVersion: 'v1',
+      groups: [group],
+    });
+    expect(bodyOf(discoveryAnswer('/apis/backup.cv.io', 'GET', accept('*/*')))).to.deep.equal({
+      kind: 'APIGroup',
+      apiVersion: 'v1',
+      ...group,
+    });
+    expect(discoveryAnswer('/apis/backup.cv.io/v1', 'GET', accept('application/json'))).to.deep.equal({
+      status: 200,
+      contentType: 'application/json',
+      body:
+        '{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"backup.cv.io/v1","resources":[' +
+        '{"name":"clusters","singularName":"cluster","namespaced":true,"kind":"Cluster","verbs":["get","list"]},' +
+        '{"name":"clusters/exec","singularName":"","namespaced":true,"kind":"Cluster","verbs":["create","delete","get","patch","update"]}]}\n',
+    });
+  });
+
+  // kube-apiserver compares the parameters of the content type and falls back to the old form if they differ.
+  for (const version of ['v2', 'v2beta1']) {
+    it(`gives aggregated discovery ${version} with exactly its parameters, and 304 for what is known`, () => {
+      const type = `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`;
+      const answer = discoveryAnswer('/apis', 'GET', accept(type));
+      expect(answer).to.deep.include({ status: 200, contentType: type });
+      expect(bodyOf(answer)).to.have.nested.property('apiVersion', `apidiscovery.k8s.io/${version}`);
+      expect(bodyOf(answer)).to.have.nested.property('items[0].versions[0].freshness', 'Current');
+      expect(bodyOf(answer)).to.have.nested.property(
+        'items[0].versions[0].resources[0].subresources[0].subresource',
+        'exec',
+      );
+      const etag = answer?.headers?.find(([name]) => name === 'ETag')?.[1] ?? '';
+      expect(discoveryAnswer('/apis', 'GET', [...accept(type), ['If-None-Match', etag]])).to.deep.include({
+        status: 304,
+        body: '',
+      });
+    });
+  }
+
+  it('takes the first form a client prefers', () => {
+    expect(discoveryAnswer('/apis', 'GET', accept(aggregatedAccept))?.contentType).to.contain('v=v2;');
+    expect(discoveryAnswer('/apis', 'GET', accept(`application/json,${aggregatedAccept}`))?.contentType).to.equal(
+      'application/json',
+    );
+    expect(
+      discoveryAnswer('/apis', 'GET', accept('application/vnd.kubernetes.protobuf,application/json'))?.contentType,
+    ).to.equal('application/json');
+    expect(
+      discoveryAnswer(
+        '/apis',
+        'GET',
+        accept('application/json;q=0.1,application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io'),
+      )?.contentType,
+    ).to.contain('v=v2;');
+    expect(discoveryAnswer('/apis/backup.cv.io/v1', 'GET', accept(aggregatedAccept))?.contentType).to.equal(
+      'application/json',
+    );
+  });
+
+  for (const value of [
+    'text/csv',
+    'application/vnd.kubernetes.protobuf',
+    'application/json;as=Table;v=v1;g=meta.k8s.io',
+    'application/json;q=0',
+  ]) {
+    it(`refuses ${value} with 406`, () => {
+      expect(() => discoveryAnswer('/apis', 'GET', accept(value)))
+        .to.throw(StatusError)
+        .with.nested.property('status.code', 406);
+    });
+  }
+
+  it('refuses other methods, and knows no other path', () => {
+    expect(discoveryAnswer('/apis', 'POST', [])).to.deep.include({ status: 405 });
+    for (const path of ['/', '/api', '/apis/apps', '/apis/backup.cv.io/v2', '/openapi/v2', '/openapi/v3']) {
+      expect(discoveryAnswer(path, 'GET', [])).to.equal(undefined);
+    }
+  });
+});
+
+describe('Health', () => {
+  const noQuery = new URLSearchParams();
+  const verbose = new URLSearchParams('verbose');
+
+  it('says ok, or each check when asked', () => {
+    const health = new Health({ shutdown: new Shutdown() }, [{ name: 'node-informer', isHealthy: () => true }]);
+    expect(health.answer('/livez', noQuery)).to.deep.equal({
+      status: 200,
+      contentType: 'text/plain; charset=utf-8',
+      body: 'ok',
+      headers: [['X-Content-Type-Options', 'nosniff']],
+    });
+    expect(health.answer('/healthz', verbose)?.body).to.equal('[+]ping ok\nhealthz check passed\n');
+    expect(health.answer('/readyz', verbose)?.body).to.equal(
+      '[+]ping ok\n[+]node-informer ok\n[+]shutdown ok\nreadyz check passed\n',
+    );
+    expect(health.answer('/readyz/ping', noQuery)).to.equal(undefined);
+  });
+
+  it('is not ready while a check fails, and lives all the same; the reason is withheld', () => {
+    const health = new Health({ shutdown: new Shutdown() }, [{ name: 'node-informer', isHealthy: () => false }]);
+    expect(health.answer('/readyz', noQuery)).to.deep.include({
+      status: 500,
+      body: '[+]ping ok\n[-]node-informer failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n',
+    });
+    expect(health.answer('/livez', noQuery)?.status).to.equal(200);
+  });
+
+  it('is not ready as soon as it stops', () => {
+    const shutdown = new Shutdown();
+    const health = new Health({ shutdown }, []);
+    shutdown.startStopping();
+    expect(health.answer('/readyz', noQuery)?.body).to.equal(
+      '[+]ping ok\n[-]shutdown failed: reason withheld\nreadyz check failed\n',
+    );
+    expect(health.answer('/livez', noQuery)?.status).to.equal(200);
+  });
+});
+
+describe('VersionInfo', () => {
+  it('has the fields every client reads', () => {
+    const answer = new VersionInfo('1.2.3').answer('/version');
+    expect(bodyOf(answer)).to.deep.include({ major: '1', minor: '2', gitVersion: 'v1.2.3', compiler: '' });
+    expect(String(answer?.body)).to.match(/^\{\n {2}"major": "1",\n/);
+    expect(new VersionInfo('1.2.3').answer('/version/')).to.equal(undefined);
+  });
+});
+
+describe('ClustersResource', () => {
+  const base = '/apis/backup.cv.io/v1';
+
+  function resource(isReady = true): { clusters: ClustersResource; clock: FakeClock } {
+    const clock = new FakeClock(Date.UTC(2026, 10, 20));
+    const directory = new ClusterDirectory({ local: { name: 'local' } as Cluster });
+    return { clock, clusters: new ClustersResource({ clock, directory, isReady: () => isReady }) };
+  }
+
+  function ask(clusters: ClustersResource, path: string, headers: RawHeaders = [], method = 'GET'): Answer {
+    const [rawPath = '', rawQuery = ''] = path.split('?');
+    const query = new URLSearchParams(rawQuery);
+    const info: RequestInfo = parseRequestInfo(method, rawPath.slice(1).split('/'), query);
+    return clusters.answer(info, query, headers);
+  }
+
+  const local = {
+    metadata: { name: 'local', namespace: 'default', creationTimestamp: '2026-11-20T00:00:00Z' },
+    spec: { kind: 'Local' },
+    status: { ready: true },
+  };
+
+  it('gives the local cluster, alone and in a list', () => {
+    const { clusters } = resource();
+    const object = { kind: 'Cluster', apiVersion: 'backup.cv.io/v1', ...local };
+    expect(bodyOf(ask(clusters, `${base}/namespaces/default/clusters/local`))).to.deep.equal(object);
+    expect(bodyOf(ask(clusters, `${base}/clusters`))).to.deep.equal({
+      kind: 'ClusterList',
+      apiVersion: 'backup.cv.io/v1',
+      metadata: {},
+      items: [object],
+    });
+    expect(bodyOf(ask(clusters, `${base}/namespaces/other/clusters`))).to.have.nested.property(
+      'items[0].metadata.namespace',
+      'other',
+    );
+  });
+
+  it('gives tables as kubectl asks for them', () => {
+    const { clusters, clock } = resource(false);
+    clock.advance(200_000);
+    const table = accept(
+      'application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json',
+    );
+    const body = bodyOf(ask(clusters, `${base}/namespaces/default/clusters`, table));
+    expect(body).to.deep.include({ kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata: {} });
+    expect(body).to.have.deep.property('rows', [
+      {
+        cells: ['local', 'Local', 'False', '3m20s'],
+        object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: local.metadata },
+      },
+    ]);
+    expect(
+      bodyOf(ask(clusters, `${base}/namespaces/default/clusters/local?includeObject=None`, table)),
+    ).to.have.deep.property('rows', [{ cells: ['local', 'Local', 'False', '3m20s'] }]);
+  });
+
+  const ages: readonly (readonly [seconds: number, age: string])[] = [
+    [0, '0s'],
+    [119, '119s'],
+    [120, '2m'],
+    [599, '9m59s'],
+    [600, '10m'],
+    [10_799, '179m'],
+    [10_800, '3h'],
+    [27_000, '7h30m'],
+    [28_800, '8h'],
+    [172_799, '47h'],
+    [172_800, '2d'],
+    [176_400, '2d1h'],
+    [691_200, '8d'],
+  ];
+  for (const [seconds, age] of ages) {
+    it(`prints ${seconds} seconds as ${age}`, () => {
+      const { clusters, clock } = resource();
+      clock.advance(seconds * 1000);
+      const table = accept('application/json;as=Table;v=v1;g=meta.k8s.io');
+      expect(bodyOf(ask(clusters, `${base}/clusters`, table))).to.have.nested.property('rows[0].cells[3]', age);
+    });
+  }
+
+  it('selects by fields', () => {
+    const { clusters } = resource();
+    const count = (selector: string): unknown =>
+      (
+        bodyOf(ask(clusters, `${base}/namespaces/a/clusters?fieldSelector=${encodeURIComponent(selector)}`)) as {
+          items: unknown[];
+        }
+      ).items.length;
+    expect(
+      [
+        'metadata.name=local',
+        'metadata.name==local,metadata.namespace=a',
+        'metadata.name!=local',
+        'metadata.namespace=b',
+      ].map(count),
+    ).to.deep.equal([1, 1, 0, 0]);
+  });
+
+  const refused: readonly (readonly [path: string, code: number, message: string])[] = [
+    [`${base}/namespaces/default/clusters/x`, 404, 'clusters.backup.cv.io "x" not found'],
+    [`${base}/clusters?fieldSelector=spec.kind%3DLocal`, 400, 'field label not supported: spec.kind'],
+    [`${base}/clusters?labelSelector=a`, 400, 'label selectors are not supported: clusters have no labels'],
+  ];
+  for (const [path, code, message] of refused) {
+    it(`refuses ${path}`, () => {
+      expect(() => ask(resource().clusters, path))
+        .to.throw(StatusError)
+        .with.property('status')
+        .that.deep.includes({ code, message });
+    });
+  }
+
+  it('has no other verbs and resources', () => {
+    const { clusters } = resource();
+    const status = (path: string, method: string): number => ask(clusters, path, [], method).status;
+    expect([
+      status(`${base}/clusters?watch=1`, 'GET'),
+      status(`${base}/namespaces/default/clusters`, 'POST'),
+      status(`${base}/namespaces/default/clusters/local`, 'DELETE'),
+      status(`${base}/namespaces/default/clusters/local/nope`, 'GET'),
+      status(`${base}/nopes`, 'GET'),
+    ]).to.deep.equal([405, 405, 405, 404, 404]);
+  });
+});
