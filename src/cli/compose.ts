@@ -14,9 +14,11 @@ import type { KeyPairPem } from '../certs/generate.ts';
 import { selfSignedPair } from '../certs/self-signed.ts';
 import { watchPair } from '../certs/serving.ts';
 import type { KubeletAccess, NodeObject } from '../clusters/cluster.ts';
+import { AdmissionWatch } from '../clusters/admission-watch.ts';
 import { ClusterDirectory } from '../clusters/directory.ts';
 import { createKubeletAccess, RotatedFile } from '../clusters/kubelet-access.ts';
 import { LocalCluster } from '../clusters/local-cluster.ts';
+import { LocalStreamRoute } from '../clusters/stream-route.ts';
 import type { Config } from '../config/schema.ts';
 import { KubeClient } from '../kube/client.ts';
 import type { ClusterAccess, Credential } from '../kube/credential.ts';
@@ -34,6 +36,7 @@ import { createRoute } from '../server/router.ts';
 import { Server } from '../server/server.ts';
 import { Shutdown } from '../server/shutdown.ts';
 import { VersionInfo } from '../server/version-info.ts';
+import { type DetourEvent, Detours } from '../streams/detour.ts';
 import { StreamHandler } from '../streams/handler.ts';
 import { PodWatches } from '../streams/pod-watch.ts';
 import { joinObservers, SessionRegistry } from '../streams/registry.ts';
@@ -51,6 +54,8 @@ export interface ComposeDeps {
 /** A kexer that serves. */
 export interface RunningKexer {
   readonly port: number;
+  /** How many streams took the detour, and why. */
+  readonly detours: Pick<Detours, 'counts'>;
   /** Resolves when /readyz would say ok for the first time. */
   readonly whenReady: (signal: AbortSignal) => Promise<void>;
   /** Cuts the waiting short that closing the scope takes. */
@@ -99,6 +104,13 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
       onError: (err) => lines.informerFailed(log, { informer: 'nodes', err }),
     },
   );
+  const isDirect = config.streams.local === 'kubelet';
+  const admission = new AdmissionWatch({
+    client: own,
+    clock,
+    onError: (informer, err) => lines.informerFailed(log, { informer, err }),
+  });
+  const streamRoute = new LocalStreamRoute({ admission, nodes }, { streams: config.streams.local });
   const local = new LocalCluster({
     clock,
     own,
@@ -107,6 +119,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     identities,
     nodes,
     kubelet,
+    streamRoute,
     remoteHeaderNames: () => remoteHeaderNames(trust),
   });
   const directory = new ClusterDirectory({ local });
@@ -121,8 +134,9 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     onOutage: (err) => lines.informerFailed(log, { informer: 'pods with sessions', err }),
   });
   scope.add(() => pods.stop());
+  const detours = new Detours({ onDetour: (event) => lines.streamDetoured(log, detourFields(event)) });
   const streams = new StreamHandler(
-    { clock, sessions, pods, authorizer, onDefect: (err) => lines.defect(log, { where: 'streams', err }) },
+    { clock, sessions, pods, authorizer, detours, onDefect: (err) => lines.defect(log, { where: 'streams', err }) },
     { version },
   );
   const isReady = (): boolean => authenticator.hasSynced && nodes.hasSynced;
@@ -130,6 +144,8 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const health = new Health({ shutdown }, [
     { name: 'authentication-config', isHealthy: () => authenticator.hasSynced },
     { name: 'node-informer', isHealthy: () => nodes.hasSynced },
+    // Not that they have synced: without them streams take the detour, which needs no kubelet.
+    { name: 'admission-informers', isHealthy: () => !isDirect || admission.hasTried },
   ]);
   const clusters = new ClustersResource({ clock, directory, isReady });
   const route = createRoute({ clock, directory, streams, clusters, health, version: new VersionInfo(version) });
@@ -148,14 +164,21 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   // Registered before the server, so they end after it: it serves on for a while when it is told to stop.
   scope.add(() => trust.stop());
   scope.add(() => nodes.stop());
+  scope.add(() => admission.stop());
   scope.add(() => server.stop());
   // Informers start last: until they have synced, /readyz says so and everybody without a token is refused.
   trust.start();
   nodes.start();
+  // When nothing goes straight to a kubelet, nobody asks what may be mutated.
+  if (isDirect) admission.start();
   const whenReady = async (signal: AbortSignal): Promise<void> => {
-    await Promise.all([trust.whenSynced(signal), nodes.whenSynced(signal)]);
+    await Promise.all([
+      trust.whenSynced(signal),
+      nodes.whenSynced(signal),
+      isDirect ? admission.whenTried(signal) : undefined,
+    ]);
   };
-  return { port, whenReady, hurry: () => server.hurry() };
+  return { port, detours, whenReady, hurry: () => server.hurry() };
 }
 
 async function loadImpersonator(clock: Clock, config: Config): Promise<Credential | undefined> {
@@ -235,6 +258,14 @@ function ownNames(): string[] {
     (list ?? []).filter((entry) => !entry.address.startsWith('fe80:')).map((entry) => entry.address),
   );
   return [...new Set(['localhost', hostname(), ...addresses])];
+}
+
+/** What a line tells of a detour. */
+function detourFields({ call, kind, detour }: DetourEvent): Parameters<typeof lines.streamDetoured>[1] {
+  const { id, cluster, identity, inner, remoteAddress, auditId } = call;
+  const { namespace, name: pod } = inner.info;
+  const user = identity.effectiveUser.name;
+  return { id, kind, ...detour, user, cluster: cluster.name, namespace, pod, remoteAddress, auditId };
 }
 
 /** Only what kexer reads: a thousand nodes' image lists would be a hundred megabytes. */

@@ -11,6 +11,7 @@ import type { RequestInfo } from '../kube/request-info.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { Call } from './call.ts';
+import type { StreamRoute } from './stream-route.ts';
 
 /** A Node object as the apiserver gives it; only what kexer reads is typed. */
 export interface NodeObject {
@@ -95,6 +96,8 @@ export interface Cluster {
   readonly name: string;
   readonly kind: 'local';
   readonly kubelet: KubeletAccess;
+  /** Which way streams go. */
+  readonly streamRoute: StreamRoute;
 
   /**
    * How a call of this caller leaves for this cluster's apiserver. Checks a certificate caller's own `Impersonate-*`; `inner` is what a

@@ -27,6 +27,7 @@ import type {
   PodWatchHandlers,
   UpgradeRoute,
 } from './cluster.ts';
+import type { StreamRoute } from './stream-route.ts';
 
 /** How long a connection for an upgrade may take: kube-apiserver's own dial deadline towards kubelets is 30 s, a near peer needs less. */
 const dialTimeoutMs = 10_000;
@@ -48,6 +49,7 @@ export interface LocalClusterDeps {
   readonly identities: Pick<OutgoingIdentities, 'resolve'>;
   readonly nodes: Pick<Informer<NodeObject>, 'get'>;
   readonly kubelet: KubeletAccess;
+  readonly streamRoute: StreamRoute;
   /** The front proxy's header names as configured now; they are stripped from every call. */
   readonly remoteHeaderNames: () => RemoteHeaderNames;
 }
@@ -56,12 +58,14 @@ export class LocalCluster implements Cluster {
   readonly name = 'local';
   readonly kind = 'local';
   readonly kubelet: KubeletAccess;
+  readonly streamRoute: StreamRoute;
   readonly #deps: LocalClusterDeps;
   #version: { readonly major: number; readonly minor: number } | undefined;
   #versionReadAtMs: number;
 
   constructor(deps: LocalClusterDeps) {
     this.kubelet = deps.kubelet;
+    this.streamRoute = deps.streamRoute;
     this.#deps = deps;
     this.#version = undefined;
     this.#versionReadAtMs = 0;

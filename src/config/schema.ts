@@ -90,6 +90,16 @@ const identity = z.strictObject(
   { error: keysOf },
 );
 
+const ways = ['kubelet', 'apiserver'] as const;
+
+const streams = z.strictObject(
+  {
+    /** Which way the streams of the local cluster go: to the kubelets where they may, or always by kube-apiserver. */
+    local: z.enum(ways, { error: `one of ${ways.join(', ')}` }).default('kubelet'),
+  },
+  { error: keysOf },
+);
+
 /** Limits of every session; 0: none. */
 const sessions = z.strictObject(
   {
@@ -113,6 +123,7 @@ export const configSchema = z.strictObject(
     server: server.prefault({}),
     kubelet: kubelet.prefault({}),
     identity: identity.prefault({}),
+    streams: streams.prefault({}),
     sessions: sessions.prefault({}),
     log: log.prefault({}),
   },

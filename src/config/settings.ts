@@ -54,6 +54,12 @@ export const settings: readonly Setting[] = [
     help: 'then running sessions may go on for so long (default 4h)',
   },
   {
+    key: 'streams.local',
+    flag: 'streams-local',
+    kind: 'text',
+    help: 'kubelet (default) or apiserver: send all streams by kube-apiserver; single nodes by their label backup.cv.io/streams=apiserver',
+  },
+  {
     key: 'sessions.idleTimeout',
     flag: 'streaming-idle-timeout',
     kind: 'duration',

@@ -105,6 +105,7 @@ interface LoggedSession {
     readonly clientProtocol: string;
     readonly remoteAddress: string;
     readonly auditId: string;
+    readonly detour?: string;
   };
 }
 
@@ -132,6 +133,7 @@ export function sessionLines(log: Logger): {
 
 function sessionFields({ id, subject }: LoggedSession): Record<string, string> {
   const { kind, user, cluster, namespace, pod, container, node, clientProtocol, remoteAddress, auditId } = subject;
+  const { detour } = subject;
   return {
     session: id,
     kind,
@@ -144,8 +146,26 @@ function sessionFields({ id, subject }: LoggedSession): Record<string, string> {
     clientProtocol,
     remoteAddress,
     auditId,
+    ...(detour === undefined ? {} : { detour }),
   };
 }
+
+/** A stream goes by kube-apiserver's own streaming instead of straight to the kubelet. */
+export function streamDetoured(log: Logger, fields: Record<DetourField, string>): void {
+  log.info(fields, 'stream takes the detour by kube-apiserver');
+}
+
+type DetourField =
+  | 'id'
+  | 'kind'
+  | 'reason'
+  | 'detail'
+  | 'user'
+  | 'cluster'
+  | 'namespace'
+  | 'pod'
+  | 'remoteAddress'
+  | 'auditId';
 
 export function connectionFailed(log: Logger, fields: { remoteAddress: string | undefined; err: unknown }): void {
   log.debug(fields, 'connection failed before a request');

@@ -9,9 +9,10 @@ import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } fro
 import { commandEndText, failureStatus } from '../protocol/exit-status.ts';
 import {
   clientEnd,
+  clientKeepalive,
+  kubeletKeepalive,
   type Leg,
   lingerTimeoutMs,
-  pingIntervalMs,
   type RunningStream,
   socketClosed,
   streamHeader,
@@ -34,7 +35,8 @@ export interface ExecRelayOptions {
   /** Of the client's protocol: below 4 the error stream is text, below 3 there is no resize stream. */
   readonly version: 1 | 2 | 3 | 4;
   readonly hasTty: boolean;
-  readonly node: string;
+  /** Who is at the other end of `kubelet`, for texts: {@link kubeletName} or kube-apiserver. */
+  readonly backend: string;
 }
 
 export class ExecRelay implements RunningStream {
@@ -65,12 +67,12 @@ export class ExecRelay implements RunningStream {
     this.#error = undefined;
     this.#isResizeOpened = false;
     this.#end = undefined;
-    this.#outcome = new Outcome({ node: options.node }, (verdict) => this.#finish(verdict));
+    this.#outcome = new Outcome({ backend: options.backend }, (verdict) => this.#finish(verdict));
     this.done = this.#whenClosed(legs);
     // The kubelet's side first: frames that came with the client's head are handed on at once.
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
-      { role: 'client', head: legs.kubelet.head, pingIntervalMs },
+      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive },
       {
         onStream: (stream) => stream.reset(),
         onEnd: (end) => this.#outcome.connectionEnded(end),
@@ -82,7 +84,7 @@ export class ExecRelay implements RunningStream {
         role: 'server',
         head: legs.client.head,
         maxStreams,
-        pingIntervalMs,
+        ...clientKeepalive,
         lingerTimeoutMs,
         isSilentUntilPeerSpeaks: true,
       },

@@ -11,7 +11,15 @@ import { WebSocketConnection, type WebSocketEnd } from '../net/websocket-connect
 import { base64Message, channelByte, ChannelDecoder, channels, initialChannel } from '../protocol/channel.ts';
 import { commandEndText, exitCodeStatus, failureStatus, successStatus } from '../protocol/exit-status.ts';
 import type { WebSocketDataEvent } from '../protocol/websocket/frame.ts';
-import { clientEnd, type Leg, lingerTimeoutMs, pingIntervalMs, type RunningStream, socketClosed } from './leg.ts';
+import {
+  clientEnd,
+  clientKeepalive,
+  kubeletKeepalive,
+  type Leg,
+  lingerTimeoutMs,
+  type RunningStream,
+  socketClosed,
+} from './leg.ts';
 import { Outcome, type Verdict } from './outcome.ts';
 import type { Session, SessionEnd } from './session.ts';
 import { maxHeldBytes, StdinGate } from './stdin-gate.ts';
@@ -25,7 +33,8 @@ export interface ExecTranslateOptions {
   readonly hasStdout: boolean;
   readonly hasStderr: boolean;
   readonly hasTty: boolean;
-  readonly node: string;
+  /** Who is at the other end of `kubelet`, for texts: {@link kubeletName} or kube-apiserver. */
+  readonly backend: string;
 }
 
 /** Channels of exec and attach; messages of others are ignored. */
@@ -71,11 +80,11 @@ export class ExecTranslate implements RunningStream {
       hasHalfClose: options.version === 5,
       channelCount,
     });
-    this.#outcome = new Outcome({ node: options.node }, (verdict) => this.#finish(verdict));
+    this.#outcome = new Outcome({ backend: options.backend }, (verdict) => this.#finish(verdict));
     this.done = this.#whenClosed(legs);
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
-      { role: 'client', head: legs.kubelet.head, pingIntervalMs },
+      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive },
       {
         onStream: (stream) => stream.reset(),
         onEnd: (end) => this.#outcome.connectionEnded(end),
@@ -94,7 +103,7 @@ export class ExecTranslate implements RunningStream {
 
     this.#client = new WebSocketConnection(
       { socket: legs.client.socket, clock: deps.clock },
-      { role: 'server', head: legs.client.head, pingIntervalMs, closeTimeoutMs: lingerTimeoutMs },
+      { role: 'server', head: legs.client.head, ...clientKeepalive, closeTimeoutMs: lingerTimeoutMs },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
     );
     this.#toClient = new Valve(this.#kubelet, this.#client);

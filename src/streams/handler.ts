@@ -22,6 +22,7 @@ import { serveLog } from './logs.ts';
 import { parseStreamOptions, preflightQuery } from './options.ts';
 import type { PodWatches } from './pod-watch.ts';
 import { askStream } from './preflight.ts';
+import type { Detours } from './detour.ts';
 import type { SessionRegistry } from './registry.ts';
 import { type OpenStream, openStream } from './upgrade.ts';
 
@@ -39,6 +40,7 @@ export interface StreamHandlerDeps {
   readonly pods: Pick<PodWatches, 'follow'>;
   /** For apiservers that do not check `create` of an upgrade by GET themselves. */
   readonly authorizer: Pick<Authorizer, 'authorize'>;
+  readonly detours: Detours;
   /** Told of errors that are a defect of kexer; the client is told only that there was one. */
   readonly onDefect?: (error: unknown) => void;
 }

@@ -51,8 +51,8 @@ const kubeletPaths: Readonly<Record<UpgradeKind, string>> = {
   portforward: 'portForward',
 };
 
-/** The protocol that the kubelet leg speaks after SPDY/3.1. */
-export function kubeletProtocol(kind: UpgradeKind): string {
+/** The protocol that a backend leg speaks after SPDY/3.1. */
+export function streamProtocol(kind: UpgradeKind): string {
   return kind === 'portforward' ? 'portforward.k8s.io' : 'v4.channel.k8s.io';
 }
 
@@ -114,7 +114,7 @@ async function tryUpgrade(
         ...kubeletCredential(access),
         ['Connection', 'Upgrade'],
         ['Upgrade', 'SPDY/3.1'],
-        ['X-Stream-Protocol-Version', kubeletProtocol(request.kind)],
+        ['X-Stream-Protocol-Version', streamProtocol(request.kind)],
       ],
     },
     { timeoutMs: upgradeTimeoutMs, signal: request.signal, clock: deps.clock },
@@ -124,14 +124,14 @@ async function tryUpgrade(
     const body = await readBody(socket, head, rest, limits).finally(() => socket.destroy());
     return { isOpen: false, refusal: { status: head.status, headers: head.headers, body } };
   }
-  const problem = upgradeProblem(head.headers, kubeletProtocol(request.kind));
+  const problem = upgradeProblem(head.headers, streamProtocol(request.kind));
   if (problem === undefined) return { isOpen: true, leg: { socket, head: rest } };
   socket.destroy();
   return { isOpen: false, refusal: { status: 101, headers: [], body: Buffer.from(problem) } };
 }
 
 /** Without these a SPDY peer is not what stands at the other end, whatever the status says. */
-function upgradeProblem(headers: RawHeaders, wanted: string): string | undefined {
+export function upgradeProblem(headers: RawHeaders, wanted: string): string | undefined {
   const upgrade = getHeader(headers, 'Upgrade') ?? '';
   if (upgrade.toLowerCase() !== 'spdy/3.1') return `Upgrade ${JSON.stringify(upgrade)}, want SPDY/3.1`;
   const protocol = getHeader(headers, 'X-Stream-Protocol-Version') ?? '';

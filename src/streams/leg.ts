@@ -24,7 +24,17 @@ export interface RunningStream {
 }
 
 /** Idle connections are pinged so often: load balancers forget them after a minute at the earliest, and a ping costs a wakeup. */
-export const pingIntervalMs = 30_000;
+const pingIntervalMs = 30_000;
+
+/** A kubelet that could answer and does not for as long as TCP keepalive gives a machine (net/keep-alive.ts) hangs or is gone. */
+export const kubeletKeepalive = {
+  pingIntervalMs,
+  silenceLimitMs: 150_000,
+  isPeerKnownToAnswer: true, // spdystream answers pings whatever is above it
+} as const;
+
+/** A client may be suspended for a while (Ctrl-Z) and live on with kube-apiserver; as long as Linux resends to a machine that is gone. */
+export const clientKeepalive = { pingIntervalMs, silenceLimitMs: 900_000 } as const;
 
 /** How long a client may take to read what is queued for it after the end; starts anew whenever some of it was read. */
 export const lingerTimeoutMs = 600_000;
@@ -42,16 +52,24 @@ export function streamHeader(headers: HeaderList, name: string): string | undefi
   return headers.find(([key]) => key.toLowerCase() === name)?.[1];
 }
 
-/** How a kubelet's connection ended, for people. */
-export function kubeletEndText(node: string, end: SpdyEnd): string {
+/** A backend leg's other end as people know it. */
+export function kubeletName(node: string): string {
+  return `the kubelet of node ${node}`;
+}
+
+/** The other end of a leg that takes the detour. */
+export const apiserverName = 'kube-apiserver';
+
+/** How the backend's connection ended, for people. */
+export function backendEndText(backend: string, end: SpdyEnd): string {
   switch (end.how) {
     case 'goaway':
     case 'fin':
-      return `the kubelet of node ${node} closed the connection`;
+      return `${backend} closed the connection`;
     case 'closed':
-      return `the connection to the kubelet of node ${node} was closed`;
+      return `the connection to ${backend} was closed`;
     case 'error':
-      return `the connection to the kubelet of node ${node} broke (${errorText(end.error)})`;
+      return `the connection to ${backend} broke (${errorText(end.error)})`;
     default:
       return unreachable(end);
   }

@@ -2,33 +2,34 @@
 // What the client sends is dropped, as kube-apiserver does. Close 1000 only when the kubelet's body was complete.
 
 import { Buffer } from 'node:buffer';
-import type { IncomingMessage } from 'node:http';
 
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
 import { WebSocketConnection } from '../net/websocket-connection.ts';
-import { clientEnd, type Leg, lingerTimeoutMs, pingIntervalMs, type RunningStream, socketClosed } from './leg.ts';
+import { clientEnd, clientKeepalive, type Leg, lingerTimeoutMs, type RunningStream, socketClosed } from './leg.ts';
+import type { LogBody } from './log-body.ts';
+import type { OpenLog } from './log-source.ts';
 import type { Session, SessionEnd } from './session.ts';
 
 export class LogSocket implements RunningStream {
   readonly done: Promise<SessionEnd>;
-  readonly #body: IncomingMessage;
+  readonly #body: LogBody;
   readonly #client: WebSocketConnection;
   #end: SessionEnd | undefined;
 
   constructor(
     deps: { clock: Clock; session: Session },
-    legs: { client: Leg; body: IncomingMessage },
+    legs: { client: Leg; log: Pick<OpenLog, 'body' | 'source'> },
     options: { isBase64: boolean },
   ) {
     const { session } = deps;
-    const { body } = legs;
+    const { body, source } = legs.log;
     this.#body = body;
     this.#end = undefined;
     this.done = this.#whenClosed(legs.client);
     const client = new WebSocketConnection(
       { socket: legs.client.socket, clock: deps.clock },
-      { role: 'server', head: legs.client.head, pingIntervalMs, closeTimeoutMs: lingerTimeoutMs },
+      { role: 'server', head: legs.client.head, ...clientKeepalive, closeTimeoutMs: lingerTimeoutMs },
       {
         onData: () => {},
         onEnd: (end) => {
@@ -42,7 +43,7 @@ export class LogSocket implements RunningStream {
       options.isBase64 ? client.sendText(bytes.toString('base64')) : client.sendBinary(bytes);
     send(Buffer.alloc(0)); // every one of these servers begins with an empty message
     body.on('error', (error) => {
-      this.#fail('kubeletGone', `the kubelet broke the log off (${describeError(error)})`);
+      this.#fail('kubeletGone', `${source} broke the log off (${describeError(error)})`);
     });
     body.on('data', (chunk: Buffer) => {
       session.bytesOut += chunk.length;
@@ -56,7 +57,7 @@ export class LogSocket implements RunningStream {
     });
     body.on('end', () => {
       if (!body.complete) {
-        this.#fail('kubeletGone', 'the kubelet broke the log off');
+        this.#fail('kubeletGone', `${source} broke the log off`);
         return;
       }
       this.#end ??= { cause: 'normal', message: 'the log ended' };

@@ -1,5 +1,5 @@
 // Where a log comes from: one GET of the kubelet's /containerLogs on a connection of its own, opened only after kube-apiserver has answered
-// the same question with a 200. Its refusals are told in kube-apiserver's words.
+// the same question with a 200. Its refusals are told in kube-apiserver's words. On the detour the one GET is kube-apiserver's.
 
 import { type IncomingMessage, request as httpRequest } from 'node:http';
 import type { TLSSocket } from 'node:tls';
@@ -7,25 +7,34 @@ import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
+import type { Detour } from '../clusters/detour.ts';
 import { badRequest, failure, internalError, type Status, StatusError } from '../kube/status.ts';
 import { parseQuery } from '../protocol/query.ts';
 import type { HttpAnswer } from '../net/http-answer.ts';
+import { openApiserverLog } from './apiserver-log.ts';
+import { detourOf, type Detours } from './detour.ts';
 import { dialKubelet, kubeletCredential } from './kubelet-dial.ts';
 import { ownProblem } from './kubelet-refusal.ts';
+import { apiserverName } from './leg.ts';
+import type { LogBody } from './log-body.ts';
 import { kubeletLogQuery, logPreflightQuery, type LogOptions, parseLogOptions } from './log-options.ts';
 import { askLog } from './preflight.ts';
 import type { SessionSubject } from './session.ts';
-import { findTarget, type Target } from './target.ts';
+import { findPlace, type Place, type Target, targetOf } from './target.ts';
 
 export interface LogSourceDeps {
   readonly clock: Clock;
   readonly version: string;
+  readonly detours: Pick<Detours, 'note'>;
 }
 
 /** A log that may be read: its body, and where it comes from. */
 export interface OpenLog {
-  readonly body: IncomingMessage;
-  readonly target: Target;
+  readonly body: LogBody;
+  readonly place: Place;
+  /** Who sends it, for texts. */
+  readonly source: string;
+  readonly detour: Detour | undefined;
 }
 
 /** A kubelet commits its 200 before it reads; longer means that it hangs. kube-apiserver waits as long as its request lives. */
@@ -40,16 +49,36 @@ const maxRefusalBytes = 50_000;
  */
 export async function openLog(deps: LogSourceDeps, call: Call, signal: AbortSignal): Promise<OpenLog | HttpAnswer> {
   const options = parseLogOptions(parseQuery(call.inner.rawQuery));
-  const targeting = findLogTarget(call, options, signal);
-  targeting.catch(() => {}); // reported below, after the preflight's answer
+  const placing = findLogPlace(call, options, signal);
+  placing.catch(() => {}); // reported below, after the preflight's answer
+  const detour = await detourOf(call, 'log', placing);
+  if (detour !== undefined) return openDetour(deps, call, { options, placing, detour }, signal);
   const preflight = await askLog(call, { query: logPreflightQuery(options), version: deps.version, signal });
   if (!preflight.isAllowed) return preflight.answer;
-  const target = await targeting;
-  return { body: await readKubelet(deps, call, target, options, signal), target };
+  const target = targetOf(call.cluster, await placing);
+  const body = await readKubelet(deps, call, target, options, signal);
+  return { body, place: target, source: 'the kubelet', detour };
+}
+
+/** By kube-apiserver: its answer is the only judgement. */
+async function openDetour(
+  deps: LogSourceDeps,
+  call: Call,
+  { options, placing, detour }: { options: LogOptions; placing: Promise<Place>; detour: Detour },
+  signal: AbortSignal,
+): Promise<OpenLog | HttpAnswer> {
+  deps.detours.note({ call, kind: 'log', detour });
+  const body = await openApiserverLog(deps, call, signal);
+  if ('status' in body) return body;
+  const { namespace, name: pod } = call.inner.info;
+  const unknown = { namespace, pod, podUid: '', isMirror: false, container: options.container, node: '' };
+  const place = await placing.catch(() => unknown); // only for the session's record
+  if (body.destroyed) throw new KexerError('badGateway', 'Cannot read the log: kube-apiserver broke it off at once');
+  return { body, place, source: apiserverName, detour };
 }
 
 /** @param protocol what the client speaks. */
-export function logSubject(call: Call, target: Target, protocol: string): SessionSubject {
+export function logSubject(call: Call, { place, detour }: OpenLog, protocol: string): SessionSubject {
   const { effectiveUser } = call.identity;
   return {
     kind: 'log',
@@ -57,23 +86,24 @@ export function logSubject(call: Call, target: Target, protocol: string): Sessio
     ...(effectiveUser.name === call.caller.user.name ? {} : { originalUser: call.caller.user }),
     clusterNamespace: call.clusterNamespace,
     cluster: call.cluster.name,
-    namespace: target.namespace,
-    pod: target.pod,
-    podUid: target.podUid,
-    ...(target.isMirror ? { isMirrorPod: true } : {}),
-    container: target.container,
-    node: target.node,
+    namespace: place.namespace,
+    pod: place.pod,
+    podUid: place.podUid,
+    ...(place.isMirror ? { isMirrorPod: true } : {}),
+    container: place.container,
+    node: place.node,
     command: [],
     clientProtocol: protocol,
     kubeletProtocol: 'HTTP/1.1',
     remoteAddress: call.remoteAddress,
     auditId: call.auditId,
+    ...(detour === undefined ? {} : { detour: detour.reason }),
   };
 }
 
-function findLogTarget(call: Call, options: LogOptions, signal: AbortSignal): Promise<Target> {
+function findLogPlace(call: Call, options: LogOptions, signal: AbortSignal): Promise<Place> {
   const { namespace, name: pod } = call.inner.info;
-  return findTarget(call.cluster, { namespace, pod, container: options.container }, signal);
+  return findPlace(call.cluster, { namespace, pod, container: options.container }, signal);
 }
 
 /** The open body of the kubelet's answer. @throws for anything but success */

@@ -1,12 +1,11 @@
 // pods/log over HTTP: the kubelet's bytes pass as they come, flushed at once. A body that the kubelet cut short breaks the client's
 // response, since a clean end would make half a log look like a whole one.
 
-import type { IncomingMessage } from 'node:http';
-
 import { describeError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import { abortResponse, type AnyResponse, flushHead, sendAnswer, setHead } from '../net/http-answer.ts';
-import { logSubject, type LogSourceDeps, openLog } from './log-source.ts';
+import type { LogBody } from './log-body.ts';
+import { logSubject, type LogSourceDeps, type OpenLog, openLog } from './log-source.ts';
 import type { RunningStream } from './leg.ts';
 import { type RunSessionDeps, runSession } from './run-session.ts';
 import type { Session, SessionEnd } from './session.ts';
@@ -18,25 +17,27 @@ export async function serveLog(deps: LogSourceDeps & RunSessionDeps, call: Call,
     sendAnswer(response, log);
     return;
   }
-  const subject = logSubject(call, log.target, `HTTP/${call.httpVersion}`);
+  const subject = logSubject(call, log, `HTTP/${call.httpVersion}`);
   await runSession(deps, call, subject, (session) => {
     response.setHeader('Audit-Id', call.auditId);
-    return new LogRelay({ session }, log.body, response);
+    return new LogRelay({ session }, log, response);
   });
 }
 
-/** From the kubelet's body to the client's response, with the client's pace. */
+/** From the log's body to the client's response, with the client's pace. */
 class LogRelay implements RunningStream {
   readonly done: Promise<SessionEnd>;
   readonly #session: Session;
-  readonly #body: IncomingMessage;
+  readonly #body: LogBody;
+  readonly #source: string;
   readonly #response: AnyResponse;
   #end: SessionEnd | undefined;
   #resolve: ((end: SessionEnd) => void) | undefined;
 
-  constructor(deps: { session: Session }, body: IncomingMessage, response: AnyResponse) {
+  constructor(deps: { session: Session }, log: Pick<OpenLog, 'body' | 'source'>, response: AnyResponse) {
     this.#session = deps.session;
-    this.#body = body;
+    this.#body = log.body;
+    this.#source = log.source;
     this.#response = response;
     this.#end = undefined;
     this.#resolve = undefined;
@@ -55,7 +56,7 @@ class LogRelay implements RunningStream {
     return new Promise((resolve) => {
       this.#resolve = resolve;
       body.on('error', (error) => {
-        this.#abort({ cause: 'kubeletGone', message: `the kubelet broke the log off (${describeError(error)})` });
+        this.#abort({ cause: 'kubeletGone', message: `${this.#source} broke the log off (${describeError(error)})` });
       });
       response.on('error', () => {}); // 'close' follows and says it
       response.on('close', () => this.#closed());
@@ -85,7 +86,7 @@ class LogRelay implements RunningStream {
   #finish(): void {
     if (this.#end !== undefined) return;
     if (!this.#body.complete) {
-      this.#abort({ cause: 'kubeletGone', message: 'the kubelet broke the log off' });
+      this.#abort({ cause: 'kubeletGone', message: `${this.#source} broke the log off` });
       return;
     }
     this.#end = { cause: 'normal', message: 'the log ended' };

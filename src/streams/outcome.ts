@@ -6,7 +6,7 @@ import { Buffer } from 'node:buffer';
 
 import type { SpdyEnd, SpdyStreamEnd } from '../net/spdy-connection.ts';
 import { type CommandEnd, parseCommandEnd } from '../protocol/exit-status.ts';
-import { kubeletEndText } from './leg.ts';
+import { backendEndText } from './leg.ts';
 
 export type Verdict =
   /** The kubelet's own status, in its own bytes. */
@@ -18,7 +18,7 @@ export type Verdict =
 const maxStatusBytes = 1024 * 1024;
 
 export class Outcome {
-  readonly #node: string;
+  readonly #backend: string;
   readonly #onVerdict: (verdict: Verdict) => void;
   readonly #parts: Buffer[];
   #length: number;
@@ -27,8 +27,8 @@ export class Outcome {
   #isOutputCut: boolean;
   #isDecided: boolean;
 
-  constructor(options: { node: string }, onVerdict: (verdict: Verdict) => void) {
-    this.#node = options.node;
+  constructor(options: { backend: string }, onVerdict: (verdict: Verdict) => void) {
+    this.#backend = options.backend;
     this.#onVerdict = onVerdict;
     this.#parts = [];
     this.#length = 0;
@@ -92,8 +92,7 @@ export class Outcome {
 
   #decide(end: SpdyEnd | undefined): void {
     if (this.#isDecided) return;
-    const how =
-      end === undefined ? `the kubelet of node ${this.#node} ended the session` : kubeletEndText(this.#node, end);
+    const how = end === undefined ? `${this.#backend} ended the session` : backendEndText(this.#backend, end);
     if (this.#isOutputCut) {
       const known = this.#length === 0 ? 'before the command had ended' : 'before all output had arrived';
       this.decide({ kind: 'broken', message: `${how} ${known}` });

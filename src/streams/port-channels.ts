@@ -12,10 +12,11 @@ import { base64Message, channelByte, ChannelDecoder } from '../protocol/channel.
 import type { WebSocketDataEvent } from '../protocol/websocket/frame.ts';
 import {
   clientEnd,
-  kubeletEndText,
+  clientKeepalive,
+  backendEndText,
+  kubeletKeepalive,
   type Leg,
   lingerTimeoutMs,
-  pingIntervalMs,
   type RunningStream,
   socketClosed,
 } from './leg.ts';
@@ -29,7 +30,7 @@ export const maxChannelPorts = 127;
 export class PortChannels implements RunningStream {
   readonly done: Promise<SessionEnd>;
   readonly #session: Session;
-  readonly #options: { readonly ports: readonly number[]; readonly isBase64: boolean; readonly node: string };
+  readonly #options: { readonly ports: readonly number[]; readonly isBase64: boolean; readonly backend: string };
   readonly #client: WebSocketConnection;
   readonly #kubelet: SpdyConnection;
   readonly #decoder: ChannelDecoder;
@@ -43,7 +44,7 @@ export class PortChannels implements RunningStream {
   constructor(
     deps: { clock: Clock; session: Session },
     legs: { client: Leg; kubelet: Leg },
-    options: { ports: readonly number[]; isBase64: boolean; node: string },
+    options: { ports: readonly number[]; isBase64: boolean; backend: string },
   ) {
     this.#session = deps.session;
     this.#options = options;
@@ -59,12 +60,12 @@ export class PortChannels implements RunningStream {
     this.done = this.#whenClosed(legs);
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
-      { role: 'client', head: legs.kubelet.head, pingIntervalMs },
+      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive },
       { onStream: (stream) => stream.reset(), onEnd: (end) => this.#kubeletEnded(end) },
     );
     this.#client = new WebSocketConnection(
       { socket: legs.client.socket, clock: deps.clock },
-      { role: 'server', head: legs.client.head, pingIntervalMs, closeTimeoutMs: lingerTimeoutMs },
+      { role: 'server', head: legs.client.head, ...clientKeepalive, closeTimeoutMs: lingerTimeoutMs },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
     );
     this.#toClient = new Valve(this.#kubelet, this.#client);
@@ -146,7 +147,7 @@ export class PortChannels implements RunningStream {
   }
 
   #kubeletEnded(end: SpdyEnd): void {
-    const message = kubeletEndText(this.#options.node, end);
+    const message = backendEndText(this.#options.backend, end);
     if (this.#isOver) return;
     this.#end ??= { cause: 'kubeletGone', message };
     this.#fail(message);

@@ -10,10 +10,11 @@ import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } fro
 import type { HeaderList } from '../protocol/spdy/frame.ts';
 import {
   clientEnd,
-  kubeletEndText,
+  clientKeepalive,
+  backendEndText,
+  kubeletKeepalive,
   type Leg,
   lingerTimeoutMs,
-  pingIntervalMs,
   type RunningStream,
   socketClosed,
   streamHeader,
@@ -30,7 +31,7 @@ const forwardedHeaders = ['streamtype', 'port', 'requestid'];
 export class PortRelay implements RunningStream {
   readonly done: Promise<SessionEnd>;
   readonly #session: Session;
-  readonly #node: string;
+  readonly #backend: string;
   readonly #client: SpdyConnection;
   readonly #kubelet: SpdyConnection;
   readonly #toClient: Valve;
@@ -44,10 +45,10 @@ export class PortRelay implements RunningStream {
   constructor(
     deps: { clock: Clock; session: Session },
     legs: { client: Leg; kubelet: Leg },
-    options: { node: string },
+    options: { backend: string },
   ) {
     this.#session = deps.session;
-    this.#node = options.node;
+    this.#backend = options.backend;
     this.#errorStreams = new Set();
     this.#openStreams = 0;
     this.#isOver = false;
@@ -55,7 +56,7 @@ export class PortRelay implements RunningStream {
     this.done = this.#whenClosed(legs.client.socket, legs.kubelet.socket);
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
-      { role: 'client', head: legs.kubelet.head, pingIntervalMs },
+      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive },
       { onStream: (stream) => stream.reset(), onEnd: (end) => this.#kubeletEnded(end) },
     );
     this.#client = new SpdyConnection(
@@ -65,7 +66,7 @@ export class PortRelay implements RunningStream {
         head: legs.client.head,
         // The pair that is one too many is still opened, to carry the reason.
         maxStreams: maxForwardedStreams + 64,
-        pingIntervalMs,
+        ...clientKeepalive,
         lingerTimeoutMs,
         isSilentUntilPeerSpeaks: true,
       },
@@ -122,7 +123,7 @@ export class PortRelay implements RunningStream {
   }
 
   #kubeletEnded(end: SpdyEnd): void {
-    const message = kubeletEndText(this.#node, end);
+    const message = backendEndText(this.#backend, end);
     this.#end ??= { cause: 'kubeletGone', message };
     this.#finish(message);
   }

@@ -3,9 +3,10 @@
 // event; that it then wants an upgrade is the sign that everything else was fine. Any other answer is the client's answer.
 
 import type { Call } from '../clusters/call.ts';
-import { getHeader, type RawHeader } from '../protocol/raw-headers.ts';
+import type { RawHeader } from '../protocol/raw-headers.ts';
 import type { HttpAnswer } from '../net/http-answer.ts';
 import { relayedAnswer } from './answer.ts';
+import { markedUserAgent } from './user-agent.ts';
 
 /** kube-apiserver's own limit of ordinary requests; slow admission webhooks take up to 30 s. */
 const preflightTimeoutMs = 60_000;
@@ -51,11 +52,9 @@ function ask(call: Call, request: PreflightRequest): Promise<HttpAnswer> {
 
 /** Made anew, so that no header of the client reaches kube-apiserver with the preflight but its name. */
 function preflightHeaders(call: Call, version: string): RawHeader[] {
-  const agent = getHeader(call.headers, 'User-Agent') ?? '';
-  const mark = `kexer/${version} (direct ${call.id})`;
   return [
     ['Accept', 'application/json'],
-    ['User-Agent', agent === '' ? mark : `${agent} ${mark}`],
+    ['User-Agent', markedUserAgent(call, version, 'direct')],
   ];
 }
 

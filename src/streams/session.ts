@@ -2,6 +2,7 @@
 // the `sessions` resource read this and nothing else; the legs behind it belong to the code that runs the stream.
 
 import type { Clock } from '../base/clock.ts';
+import type { DetourReason } from '../clusters/detour.ts';
 import type { UserInfo } from '../kube/user.ts';
 
 export type SessionKind = 'exec' | 'attach' | 'portforward' | 'log' | 'upgrade';
@@ -39,6 +40,8 @@ export interface SessionSubject {
   readonly kubeletProtocol: string;
   readonly remoteAddress: string;
   readonly auditId: string;
+  /** Why it goes by kube-apiserver's own streaming; absent: it does not. */
+  readonly detour?: DetourReason;
 }
 
 export class Session {

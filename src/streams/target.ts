@@ -1,4 +1,4 @@
-// Where a stream goes: pod → container → node → the kubelet's address. Read with kexer's own rights and beside the preflight, so
+// Where a stream goes: pod → container → node, and from there the kubelet's address. Read with kexer's own rights and beside the preflight, so
 // nothing of this may be told to a client before kube-apiserver has allowed the call.
 
 import type { Cluster, NodeObject, PodObject } from '../clusters/cluster.ts';
@@ -7,7 +7,8 @@ import { quote } from '../base/quote.ts';
 import { badRequest, StatusError } from '../kube/status.ts';
 import { checkNames } from './names.ts';
 
-export interface Target {
+/** Enough to say which node's kubelet has the pod. */
+export interface Place {
   readonly namespace: string;
   readonly pod: string;
   readonly podUid: string;
@@ -16,6 +17,9 @@ export interface Target {
   /** '' for port-forward. */
   readonly container: string;
   readonly node: string;
+}
+
+export interface Target extends Place {
   /** Address and port of the kubelet. */
   readonly host: string;
   readonly port: number;
@@ -31,21 +35,14 @@ export interface TargetQuestion {
 const defaultKubeletPort = 10_250;
 const mirrorAnnotation = 'kubernetes.io/config.mirror';
 
-/** @throws StatusError as kube-apiserver answers; KexerError badRequest, unreachable if the node has no usable address. */
-export async function findTarget(cluster: Cluster, question: TargetQuestion, signal: AbortSignal): Promise<Target> {
+/** @throws StatusError as kube-apiserver answers; KexerError badRequest. */
+export async function findPlace(cluster: Cluster, question: TargetQuestion, signal: AbortSignal): Promise<Place> {
   checkNames({ ...question, container: question.container ?? '' });
   const pod = await cluster.pod(question.namespace, question.pod, signal);
   const container = question.container === undefined ? '' : resolveContainer(pod, question.container);
   checkNames({ ...question, container });
   const nodeName = pod.spec.nodeName ?? '';
   if (nodeName === '') throw new StatusError(badRequest(`pod ${question.pod} does not have a host assigned`));
-  const node = cluster.node(nodeName);
-  if (node === undefined) {
-    throw new KexerError(
-      'unreachable',
-      `Cannot find node ${quote(nodeName)} of pod ${quote(question.pod)}: kexer does not know it`,
-    );
-  }
   return {
     namespace: question.namespace,
     pod: question.pod,
@@ -53,8 +50,19 @@ export async function findTarget(cluster: Cluster, question: TargetQuestion, sig
     isMirror: pod.metadata.annotations?.[mirrorAnnotation] !== undefined,
     container,
     node: nodeName,
-    ...kubeletAddress(node, cluster.kubelet.preferredAddressTypes),
   };
+}
+
+/** @throws KexerError unreachable if kexer does not know the node, or it has no usable address. */
+export function targetOf(cluster: Cluster, place: Place): Target {
+  const node = cluster.node(place.node);
+  if (node === undefined) {
+    throw new KexerError(
+      'unreachable',
+      `Cannot find node ${quote(place.node)} of pod ${quote(place.pod)}: kexer does not know it`,
+    );
+  }
+  return { ...place, ...kubeletAddress(node, cluster.kubelet.preferredAddressTypes) };
 }
 
 /** The texts are kube-apiserver's (validateContainer); the preflight gives them first unless the pod was replaced since. */

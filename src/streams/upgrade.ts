@@ -7,41 +7,32 @@ import type { TLSSocket } from 'node:tls';
 
 import type { Authorizer } from '../auth/authorize.ts';
 import type { Clock } from '../base/clock.ts';
-import { quote } from '../base/quote.ts';
 import type { Call } from '../clusters/call.ts';
-import { badRequest } from '../kube/status.ts';
+import type { Detour } from '../clusters/detour.ts';
 import type { HttpAnswer } from '../net/http-answer.ts';
-import { encodeResponseHead } from '../protocol/http-head.ts';
 import { parseQuery } from '../protocol/query.ts';
-import { listItems } from '../protocol/raw-headers.ts';
-import {
-  negotiateSpdy,
-  negotiateWebSocket,
-  type SpdyChoice,
-  type StreamKind,
-  takeBearerProtocol,
-  type UpgradeRefusal,
-  type WebSocketChoice,
-} from '../protocol/subprotocols.ts';
+import { negotiateWebSocket, type StreamKind, takeBearerProtocol } from '../protocol/subprotocols.ts';
 import { readWebSocketRequest, websocketAccepted } from '../protocol/websocket/handshake.ts';
-import { statusAnswer } from './answer.ts';
+import { openDetourLeg } from './detour-leg.ts';
+import { detourOf, type Detours } from './detour.ts';
 import { ExecRelay } from './exec-relay.ts';
 import { ExecTranslate } from './exec-translate.ts';
 import { dialKubelet } from './kubelet-dial.ts';
-import { type KubeletLeg, kubeletProtocol, openKubeletLeg } from './kubelet-leg.ts';
+import { openKubeletLeg, streamProtocol } from './kubelet-leg.ts';
 import { refusalAnswer } from './kubelet-refusal.ts';
-import type { Leg, RunningStream } from './leg.ts';
+import { apiserverName, kubeletName, type Leg, type RunningStream } from './leg.ts';
 import { LogSocket } from './log-socket.ts';
 import { logSubject, openLog } from './log-source.ts';
+import { negotiate, plainAnswer, type Protocol } from './negotiation.ts';
 import { kubeletQuery, parseStreamOptions, portsOf, preflightQuery, type StreamOptions } from './options.ts';
-import { maxChannelPorts, PortChannels } from './port-channels.ts';
+import { PortChannels } from './port-channels.ts';
 import { PortRelay } from './port-relay.ts';
 import type { PodWatches } from './pod-watch.ts';
 import { askStream } from './preflight.ts';
 import type { SessionRegistry } from './registry.ts';
 import { runSession } from './run-session.ts';
 import type { Session, SessionSubject } from './session.ts';
-import { findTarget, type Target } from './target.ts';
+import { findPlace, type Place, type Target, targetOf } from './target.ts';
 import { TunnelDuplex } from './tunnel.ts';
 
 export interface UpgradeDeps {
@@ -49,6 +40,7 @@ export interface UpgradeDeps {
   readonly sessions: SessionRegistry;
   readonly pods: Pick<PodWatches, 'follow'>;
   readonly authorizer: Pick<Authorizer, 'authorize'>;
+  readonly detours: Pick<Detours, 'note'>;
   readonly version: string;
 }
 
@@ -59,10 +51,6 @@ export interface OpenStream {
   /** Instead of `run`, when there is no client any more. */
   discard(): void;
 }
-
-type Protocol =
-  | { readonly transport: 'spdy'; readonly choice: SpdyChoice; readonly accepted: Buffer }
-  | { readonly transport: 'webSocket'; readonly choice: WebSocketChoice; readonly accepted: Buffer };
 
 const noBytes = Buffer.alloc(0);
 
@@ -81,18 +69,37 @@ export async function openStream(
 ): Promise<OpenStream | HttpAnswer> {
   if (kind === 'log') return openLogSocket(deps, call, signal);
   const options = parseStreamOptions(kind, parseQuery(call.inner.rawQuery));
-  const reached = reachKubelet(deps, call, options, signal);
+  const placing = findStreamPlace(call, options, signal);
+  const detour = await detourOf(call, kind, placing);
+  return detour === undefined
+    ? openDirect(deps, call, { options, placing }, signal)
+    : openDetour(deps, call, { options, placing, detour }, signal);
+}
+
+interface Asked {
+  readonly options: StreamOptions;
+  /** Never goes unhandled; its failure is told after kube-apiserver's answer, if at all. */
+  readonly placing: Promise<Place>;
+}
+
+async function openDirect(
+  deps: UpgradeDeps,
+  call: Call,
+  { options, placing }: Asked,
+  signal: AbortSignal,
+): Promise<OpenStream | HttpAnswer> {
+  const reached = reachKubelet(deps, call, placing, signal);
   let isTaken = false;
   try {
     const preflight = await askStream(call, { query: preflightQuery(options), version: deps.version, signal });
     if (!preflight.isAllowed) return preflight.answer;
-    await requireCreate(deps, call, signal);
+    if (!(await isCreateChecked(call, signal))) await requireVerb(deps, call, 'create');
     const protocol = negotiate(call, options);
     if ('status' in protocol) return protocol;
     const { target, socket } = await reached;
     isTaken = true;
     const outcome = await openKubeletLeg(deps, call.cluster.kubelet, target, socket, {
-      kind,
+      kind: options.kind,
       query: kubeletQuery(options),
       userAgent: `kexer/${deps.version}`,
       signal,
@@ -105,11 +112,14 @@ export async function openStream(
         auditId: call.auditId,
       });
     }
-    const { leg } = outcome;
-    return {
-      run: (client) => run(deps, call, { options, target, protocol, kubelet: leg }, client),
-      discard: () => leg.socket.destroy(),
-    };
+    return openedStream(deps, call, {
+      options,
+      place: target,
+      protocol,
+      backend: outcome.leg,
+      backendName: kubeletName(target.node),
+      detour: undefined,
+    });
   } finally {
     // What was dialled beside a preflight that came to nothing; a failure to dial then concerns nobody.
     if (!isTaken) {
@@ -119,6 +129,42 @@ export async function openStream(
       );
     }
   }
+}
+
+/** By kube-apiserver's own streaming: its answer is the only judgement. No command runs before the legs are joined and streams opened. */
+async function openDetour(
+  deps: UpgradeDeps,
+  call: Call,
+  { options, placing, detour }: Asked & { detour: Detour },
+  signal: AbortSignal,
+): Promise<OpenStream | HttpAnswer> {
+  const { kind } = options;
+  deps.detours.note({ call, kind, detour });
+  const request = { kind, query: preflightQuery(options), version: deps.version, signal };
+  const backend = await openDetourLeg(deps, call, request);
+  if ('status' in backend) return backend;
+  try {
+    // kube-apiserver was asked by POST, which it takes for `create`; it would have wanted `get` as well of a client that came by GET.
+    if (call.method === 'GET') await requireVerb(deps, call, 'get');
+    const protocol = negotiate(call, options);
+    if ('status' in protocol) {
+      backend.socket.destroy();
+      return protocol;
+    }
+    // Only for the session's record: kube-apiserver has found the pod itself.
+    const place = (await placing.catch(() => undefined)) ?? unknownPlace(call, options);
+    return openedStream(deps, call, { options, place, protocol, backend, backendName: apiserverName, detour });
+  } catch (error) {
+    backend.socket.destroy();
+    throw error;
+  }
+}
+
+function openedStream(deps: UpgradeDeps, call: Call, opened: Opened): OpenStream {
+  return {
+    run: (client) => run(deps, call, opened, client),
+    discard: () => opened.backend.socket.destroy(),
+  };
 }
 
 /** A log has no leg to upgrade: its kubelet is asked by a plain GET. */
@@ -135,27 +181,39 @@ async function openLogSocket(deps: UpgradeDeps, call: Call, signal: AbortSignal)
   return {
     discard: () => log.body.destroy(),
     run: (client) => {
-      const subject = logSubject(call, log.target, `websocket ${choice.protocol}`.trim());
+      const subject = logSubject(call, log, `websocket ${choice.protocol}`.trim());
       return runSession(deps, call, subject, (session) => {
         client.socket.write(websocketAccepted(offer.key, choice.protocol));
         const { isBase64 } = choice;
-        return new LogSocket({ clock: deps.clock, session }, { client, body: log.body }, { isBase64 });
+        return new LogSocket({ clock: deps.clock, session }, { client, log }, { isBase64 });
       });
     },
   };
 }
 
-/** Beside the preflight: a lookup and a handshake, no request to the kubelet yet. The promise never goes unhandled. */
+/** Beside what kube-apiserver is asked: a lookup with kexer's own rights. */
+function findStreamPlace(call: Call, options: StreamOptions, signal: AbortSignal): Promise<Place> {
+  const { namespace, name: pod } = call.inner.info;
+  const container = options.kind === 'portforward' ? undefined : options.container;
+  const placing = findPlace(call.cluster, { namespace, pod, container }, signal);
+  placing.catch(() => {});
+  return placing;
+}
+
+function unknownPlace(call: Call, options: StreamOptions): Place {
+  const { namespace, name: pod } = call.inner.info;
+  return { namespace, pod, podUid: '', isMirror: false, container: options.container, node: '' };
+}
+
+/** Beside the preflight: a handshake, no request to the kubelet yet. The promise never goes unhandled. */
 function reachKubelet(
   deps: UpgradeDeps,
   call: Call,
-  options: StreamOptions,
+  placing: Promise<Place>,
   signal: AbortSignal,
 ): Promise<{ target: Target; socket: TLSSocket }> {
   const reach = async (): Promise<{ target: Target; socket: TLSSocket }> => {
-    const { namespace, name: pod } = call.inner.info;
-    const container = options.kind === 'portforward' ? undefined : options.container;
-    const target = await findTarget(call.cluster, { namespace, pod, container }, signal);
+    const target = targetOf(call.cluster, await placing);
     return { target, socket: await dialKubelet(deps, call.cluster.kubelet, target, signal) };
   };
   const reached = reach();
@@ -163,18 +221,19 @@ function reachKubelet(
   return reached;
 }
 
-async function requireCreate(deps: UpgradeDeps, call: Call, signal: AbortSignal): Promise<void> {
-  if (call.method !== 'GET') return;
-  const version = await call.cluster.serverVersion(signal);
-  const isChecked =
-    version.major > createCheckedSince.major ||
-    (version.major === createCheckedSince.major && version.minor >= createCheckedSince.minor);
-  if (isChecked) return;
+async function isCreateChecked(call: Call, signal: AbortSignal): Promise<boolean> {
+  if (call.method !== 'GET') return true;
+  const { major, minor } = await call.cluster.serverVersion(signal);
+  return major > createCheckedSince.major || (major === createCheckedSince.major && minor >= createCheckedSince.minor);
+}
+
+/** Asks about the effective user, who is proven by now: kube-apiserver has taken the call. */
+async function requireVerb(deps: UpgradeDeps, call: Call, verb: 'create' | 'get'): Promise<void> {
   const { info } = call.inner;
   await deps.authorizer.authorize(call.identity.effectiveUser, {
     isResourceRequest: true,
     path: info.path,
-    verb: 'create',
+    verb,
     apiGroup: info.apiGroup,
     apiVersion: info.apiVersion,
     resource: info.resource,
@@ -184,52 +243,13 @@ async function requireCreate(deps: UpgradeDeps, call: Call, signal: AbortSignal)
   });
 }
 
-function negotiate(call: Call, options: StreamOptions): Protocol | HttpAnswer {
-  const tokens = listItems(call.headers, 'Upgrade').map((token) => token.toLowerCase());
-  if (tokens.includes('websocket')) return negotiateSocket(call, options);
-  if (tokens.includes('spdy/3.1')) {
-    const choice = negotiateSpdy(options.kind, call.headers);
-    if (!choice.isAccepted) return plainAnswer(choice);
-    const accepted = encodeResponseHead({
-      status: 101,
-      headers: [
-        ['Connection', 'Upgrade'],
-        ['Upgrade', 'SPDY/3.1'],
-        ['X-Stream-Protocol-Version', choice.protocol],
-      ],
-    });
-    return { transport: 'spdy', choice, accepted };
-  }
-  const message = `unknown upgrade protocol ${quote(tokens.join(', '), 80)}, want SPDY/3.1 or websocket`;
-  return statusAnswer(badRequest(message), call.auditId);
-}
-
-function negotiateSocket(call: Call, options: StreamOptions): Protocol | HttpAnswer {
-  // The pipeline has read a token in there; it is nothing that could be chosen.
-  const { headers } = takeBearerProtocol(call.headers);
-  const offer = readWebSocketRequest(call.method, headers);
-  const choice = negotiateWebSocket(options.kind, offer.protocols);
-  if (!choice.isAccepted) return plainAnswer(choice);
-  if (options.kind === 'portforward' && choice.form === 'channels') {
-    const ports = portsOf(options);
-    if (ports.length === 0) return statusAnswer(badRequest('query parameter "port" is required'), call.auditId);
-    if (ports.length > maxChannelPorts || ports.includes(0)) {
-      const message = `cannot forward these ports over one WebSocket: want up to ${maxChannelPorts} from 1 to 65535`;
-      return statusAnswer(badRequest(message), call.auditId);
-    }
-  }
-  return { transport: 'webSocket', choice, accepted: websocketAccepted(offer.key, choice.protocol) };
-}
-
-function plainAnswer(refusal: UpgradeRefusal): HttpAnswer {
-  return { status: refusal.status, headers: refusal.headers, body: Buffer.from(refusal.body) };
-}
-
 interface Opened {
   readonly options: StreamOptions;
-  readonly target: Target;
+  readonly place: Place;
   readonly protocol: Protocol;
-  readonly kubelet: KubeletLeg;
+  readonly backend: Leg;
+  readonly backendName: string;
+  readonly detour: Detour | undefined;
 }
 
 function run(deps: UpgradeDeps, call: Call, opened: Opened, client: Leg): Promise<void> {
@@ -240,13 +260,12 @@ function run(deps: UpgradeDeps, call: Call, opened: Opened, client: Leg): Promis
 }
 
 function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg): RunningStream {
-  const { options, target, protocol, kubelet } = opened;
+  const { options, protocol, backend: kubelet, backendName: backend } = opened;
   const parts = { clock: deps.clock, session };
-  const { node } = target;
   const legs = { client, kubelet };
   if (options.kind !== 'portforward') {
     return protocol.transport === 'spdy'
-      ? new ExecRelay(parts, legs, { version: protocol.choice.version, hasTty: options.hasTty, node })
+      ? new ExecRelay(parts, legs, { version: protocol.choice.version, hasTty: options.hasTty, backend })
       : new ExecTranslate(parts, legs, {
           version: protocol.choice.version,
           isBase64: protocol.choice.isBase64,
@@ -254,19 +273,19 @@ function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg):
           hasStdout: options.hasStdout,
           hasStderr: options.hasStderr,
           hasTty: options.hasTty,
-          node,
+          backend,
         });
   }
-  if (protocol.transport === 'spdy') return new PortRelay(parts, legs, { node });
+  if (protocol.transport === 'spdy') return new PortRelay(parts, legs, { backend });
   if (protocol.choice.form === 'tunnel') {
     const tunnel = new TunnelDuplex(deps, client);
-    return new PortRelay(parts, { client: { socket: tunnel, head: noBytes }, kubelet }, { node });
+    return new PortRelay(parts, { client: { socket: tunnel, head: noBytes }, kubelet }, { backend });
   }
-  return new PortChannels(parts, legs, { ports: portsOf(options), isBase64: protocol.choice.isBase64, node });
+  return new PortChannels(parts, legs, { ports: portsOf(options), isBase64: protocol.choice.isBase64, backend });
 }
 
 function subjectOf(call: Call, opened: Opened): SessionSubject {
-  const { options, target, protocol } = opened;
+  const { options, place, protocol, detour } = opened;
   const { effectiveUser } = call.identity;
   const transport = protocol.transport === 'spdy' ? 'SPDY/3.1' : 'websocket';
   return {
@@ -275,16 +294,17 @@ function subjectOf(call: Call, opened: Opened): SessionSubject {
     ...(effectiveUser.name === call.caller.user.name ? {} : { originalUser: call.caller.user }),
     clusterNamespace: call.clusterNamespace,
     cluster: call.cluster.name,
-    namespace: target.namespace,
-    pod: target.pod,
-    podUid: target.podUid,
-    ...(target.isMirror ? { isMirrorPod: true } : {}),
-    container: target.container,
-    node: target.node,
+    namespace: place.namespace,
+    pod: place.pod,
+    podUid: place.podUid,
+    ...(place.isMirror ? { isMirrorPod: true } : {}),
+    container: place.container,
+    node: place.node,
     command: options.command,
     clientProtocol: `${transport} ${protocol.choice.protocol}`.trim(),
-    kubeletProtocol: `SPDY/3.1 ${kubeletProtocol(options.kind)}`,
+    kubeletProtocol: `SPDY/3.1 ${streamProtocol(options.kind)}`,
     remoteAddress: call.remoteAddress,
     auditId: call.auditId,
+    ...(detour === undefined ? {} : { detour: detour.reason }),
   };
 }

@@ -17,6 +17,7 @@ import { makeUser } from '../../src/kube/user.ts';
 import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
 import { startUpstream, type RawClient } from '../rest/support.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { FakeStreamRoute } from '../support/stream-route.ts';
 
 describe('LocalCluster', () => {
   let scope: Scope;
@@ -62,6 +63,7 @@ describe('LocalCluster', () => {
         },
       },
       nodes: { get: (name) => (name === 'node1' ? { metadata: { name } } : undefined) },
+      streamRoute: new FakeStreamRoute(),
       kubelet: createKubeletAccess({
         ca: { text: 'PEM' },
         caSource: 'a test',

@@ -49,6 +49,7 @@ describe('loadConfig', () => {
       preferredAddressTypes: ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'],
     },
     identity: { impersonation: false, allowPrivileged: false, impersonator: {} },
+    streams: { local: 'kubelet' },
     sessions: { idleTimeout: 0, maxDuration: 0 },
     log: { level: 'info' },
   };

@@ -22,6 +22,7 @@ import { Listener } from '../../src/server/listener.ts';
 import { parseRequestPath } from '../../src/server/request-path.ts';
 import type { Exchange } from '../../src/server/request-context.ts';
 import { servingPair } from '../support/serving-pair.ts';
+import { FakeStreamRoute } from '../support/stream-route.ts';
 
 export const outer = '/apis/backup.cv.io/v1/namespaces/default/clusters/local/exec';
 
@@ -135,6 +136,7 @@ export async function startFront(scope: Scope, upstreamPort: number): Promise<Fr
     impersonator: undefined,
     identities: { resolve: () => Promise.reject(new Error('not asked here')) },
     nodes: { get: () => undefined },
+    streamRoute: new FakeStreamRoute(),
     kubelet: createKubeletAccess({
       ca: undefined,
       caSource: 'none',

@@ -25,7 +25,8 @@ describe('ExecRelay', () => {
     rigOptions: { head?: Buffer; highWaterMark?: number } = {},
   ): void {
     rig = makeRig(
-      (deps, legs) => new ExecRelay(deps, legs, { version: 4, hasTty: false, node: 'node1', ...options }),
+      (deps, legs) =>
+        new ExecRelay(deps, legs, { version: 4, hasTty: false, backend: 'the kubelet of node node1', ...options }),
       rigOptions,
     );
     client = new SpdyPeer(rig.clientSocket, rig.clock, 'client');
@@ -353,7 +354,9 @@ describe('ExecRelay', () => {
   describe('after the end', () => {
     /** A client that opens two streams, reads what it is told to, and never closes by itself. */
     async function endWithRawClient(): Promise<void> {
-      rig = makeRig((deps, legs) => new ExecRelay(deps, legs, { version: 4, hasTty: false, node: 'node1' }));
+      rig = makeRig(
+        (deps, legs) => new ExecRelay(deps, legs, { version: 4, hasTty: false, backend: 'the kubelet of node node1' }),
+      );
       const encoder = new SpdyEncoder();
       for (const [id, type] of [
         [1, 'error'],

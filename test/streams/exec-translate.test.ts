@@ -30,7 +30,7 @@ describe('ExecTranslate', () => {
           hasStdout: true,
           hasStderr: true,
           hasTty: false,
-          node: 'node1',
+          backend: 'the kubelet of node node1',
           ...options,
         }),
       rigOptions,

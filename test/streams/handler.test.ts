@@ -11,6 +11,7 @@ import { generateAuthority } from '../../src/certs/generate.ts';
 import { failure, forbidden, StatusError } from '../../src/kube/status.ts';
 import { SpdyConnection } from '../../src/net/spdy-connection.ts';
 import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
+import { Detours } from '../../src/streams/detour.ts';
 import { StreamHandler } from '../../src/streams/handler.ts';
 import { SessionRegistry } from '../../src/streams/registry.ts';
 import type { Session, SessionEnd } from '../../src/streams/session.ts';
@@ -52,6 +53,7 @@ describe('StreamHandler', () => {
   let fake: FakeCluster;
   let sessions: SessionRegistry;
   let handler: StreamHandler;
+  let detours: Detours;
   let ends: { session: Session; end: SessionEnd }[];
   let reviewed: unknown[];
   let review: () => Promise<void>;
@@ -72,11 +74,13 @@ describe('StreamHandler', () => {
       clock: systemClock,
       observer: { sessionStarted() {}, sessionEnded: (session, end) => void ends.push({ session, end }) },
     });
+    detours = new Detours({ onDetour() {} });
     handler = new StreamHandler(
       {
         clock: systemClock,
         sessions,
         pods: { follow: () => () => {} },
+        detours,
         authorizer: {
           authorize: async (user, question) => {
             reviewed.push([user.name, question.verb, question.resource, question.subresource, question.name]);

@@ -11,6 +11,7 @@ import { badRequest, StatusError, statusOf } from '../../src/kube/status.ts';
 import { sendAnswer } from '../../src/net/http-answer.ts';
 import { WebSocketConnection, type WebSocketEnd } from '../../src/net/websocket-connection.ts';
 import { statusAnswer } from '../../src/streams/answer.ts';
+import { Detours } from '../../src/streams/detour.ts';
 import { StreamHandler } from '../../src/streams/handler.ts';
 import { SessionRegistry } from '../../src/streams/registry.ts';
 import type { SessionEnd } from '../../src/streams/session.ts';
@@ -53,7 +54,13 @@ describe('logs', () => {
         observer: { sessionStarted() {}, sessionEnded: (_session, end) => resolve(end) },
       });
       handler = new StreamHandler(
-        { clock: systemClock, sessions, pods: { follow: () => () => {} }, authorizer: { authorize: async () => {} } },
+        {
+          clock: systemClock,
+          sessions,
+          pods: { follow: () => () => {} },
+          authorizer: { authorize: async () => {} },
+          detours: new Detours({ onDetour() {} }),
+        },
         { version: '1.2.3' },
       );
     });

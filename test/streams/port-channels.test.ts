@@ -11,7 +11,10 @@ describe('PortChannels', () => {
   let client: WsPeer;
 
   async function start(isBase64 = false): Promise<void> {
-    rig = makeRig((deps, legs) => new PortChannels(deps, legs, { ports: [80, 5432], isBase64, node: 'node1' }));
+    rig = makeRig(
+      (deps, legs) =>
+        new PortChannels(deps, legs, { ports: [80, 5432], isBase64, backend: 'the kubelet of node node1' }),
+    );
     client = new WsPeer(rig.clientSocket, rig.clock);
     await until(() => rig.kubelet.streams.length === 4 && client.messages.length === 4);
   }

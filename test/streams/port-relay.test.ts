@@ -17,7 +17,7 @@ describe('PortRelay', () => {
   let client: SpdyPeer;
 
   beforeEach(() => {
-    rig = makeRig((deps, legs) => new PortRelay(deps, legs, { node: 'node1' }));
+    rig = makeRig((deps, legs) => new PortRelay(deps, legs, { backend: 'the kubelet of node node1' }));
     client = new SpdyPeer(rig.clientSocket, rig.clock, 'client');
   });
 
@@ -145,7 +145,7 @@ describe('TunnelDuplex', () => {
       return new PortRelay(
         deps,
         { client: { socket: tunnel, head: Buffer.alloc(0) }, kubelet: legs.kubelet },
-        { node: 'n' },
+        { backend: 'the kubelet of node n' },
       );
     });
     const received: Buffer[] = [];
@@ -192,7 +192,7 @@ describe('TunnelDuplex', () => {
       return new PortRelay(
         deps,
         { client: { socket: tunnel, head: Buffer.alloc(0) }, kubelet: legs.kubelet },
-        { node: 'n' },
+        { backend: 'the kubelet of node n' },
       );
     });
     const ws = new WebSocketConnection(

@@ -5,7 +5,7 @@ import type { Cluster, NodeObject, PodObject } from '../../src/clusters/cluster.
 import { StatusError } from '../../src/kube/status.ts';
 import { kubeletPath } from '../../src/streams/kubelet-leg.ts';
 import { checkNames } from '../../src/streams/names.ts';
-import { findTarget, kubeletAddress, type TargetQuestion } from '../../src/streams/target.ts';
+import { findPlace, kubeletAddress, targetOf, type TargetQuestion } from '../../src/streams/target.ts';
 
 const node: NodeObject = {
   metadata: { name: 'node1' },
@@ -45,12 +45,15 @@ function clusterWith(pod: PodObject): Cluster {
 
 async function find(pod: PodObject, question: Partial<TargetQuestion> = {}): Promise<unknown> {
   const whole = { namespace: 'default', pod: 'demo', container: '', ...question };
-  return findTarget(clusterWith(pod), whole, new AbortController().signal).catch((error: unknown) =>
-    error instanceof StatusError ? `${error.status.code} ${error.status.message}` : (error as Error).message,
-  );
+  const cluster = clusterWith(pod);
+  return findPlace(cluster, whole, new AbortController().signal)
+    .then((place) => targetOf(cluster, place))
+    .catch((error: unknown) =>
+      error instanceof StatusError ? `${error.status.code} ${error.status.message}` : (error as Error).message,
+    );
 }
 
-describe('findTarget', () => {
+describe('findPlace and targetOf', () => {
   it('finds the only container, the node and the address of the first preferred type', async () => {
     expect(await find(podWith({}))).to.deep.equal({
       namespace: 'default',

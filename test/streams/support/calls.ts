@@ -16,6 +16,7 @@ import { parseRequestInfo } from '../../../src/kube/request-info.ts';
 import { encodeStatus, failure, notFound, type Status, StatusError } from '../../../src/kube/status.ts';
 import { makeUser } from '../../../src/kube/user.ts';
 import type { RawHeaders } from '../../../src/protocol/raw-headers.ts';
+import { FakeStreamRoute } from '../../support/stream-route.ts';
 
 export const upgradeRequired = failure(400, 'BadRequest', 'Upgrade request required');
 
@@ -28,6 +29,7 @@ export interface FakeCluster {
   nodes: Map<string, NodeObject>;
   kubelet: KubeletAccess;
   version: { major: number; minor: number };
+  readonly route: FakeStreamRoute;
   readonly cluster: Cluster;
 }
 
@@ -47,9 +49,11 @@ export function fakeCluster(kubelet: { port: number; ca: string }): FakeCluster 
       accountName: 'kexer-secret-account',
     },
     version: { major: 1, minor: 36 },
+    route: new FakeStreamRoute(),
   };
   const parts: Partial<Cluster> = {
     name: 'local',
+    streamRoute: fake.route,
     exchange: async (_call: Call, request: ApiRequest & { signal: AbortSignal }) => {
       fake.asked.push({ method: request.method, target: request.target, headers: request.headers });
       const answer = await fake.answer();
