@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import { WebSocketConnection, type WebSocketEnd } from '../net/websocket-connection.ts';
 import type { WebSocketDataEvent } from '../protocol/websocket/frame.ts';
-import { type Leg, lingerTimeoutMs, pingIntervalMs } from './leg.ts';
+import { clientKeepalive, type Leg, lingerTimeoutMs } from './leg.ts';
 
 export class TunnelDuplex extends Duplex {
   readonly #webSocket: WebSocketConnection;
@@ -20,7 +20,7 @@ export class TunnelDuplex extends Duplex {
     this.#isPausing = false;
     this.#webSocket = new WebSocketConnection(
       { socket: client.socket, clock: deps.clock },
-      { role: 'server', head: client.head, pingIntervalMs, closeTimeoutMs: lingerTimeoutMs },
+      { role: 'server', head: client.head, ...clientKeepalive, closeTimeoutMs: lingerTimeoutMs },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#ended(end) },
     );
   }
