@@ -5,6 +5,7 @@ import { Buffer } from 'node:buffer';
 import type { TLSSocket } from 'node:tls';
 
 import type { Clock } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
 import type { KubeletAccess } from '../clusters/cluster.ts';
 import { readBody, requestUpgrade } from '../net/upgrade.ts';
 import { getHeader, type RawHeaders } from '../protocol/raw-headers.ts';
@@ -84,11 +85,11 @@ export async function openKubeletLeg(
   request: KubeletRequest,
 ): Promise<UpgradeOutcome> {
   const hasUid = canNameUid(request.kind, target);
-  const outcome = await tryUpgrade(deps, access, socket, kubeletPath(request.kind, target, hasUid), request);
+  const outcome = await tryUpgrade(deps, access, target, socket, { ...request, hasUid });
   if (outcome.isOpen || !hasUid || !isUnknownPath(outcome.refusal)) return outcome;
   // A kubelet that does not know the UID form (virtual-kubelet): ask once without it.
   const second = await dialKubelet(deps, access, target, request.signal);
-  return tryUpgrade(deps, access, second, kubeletPath(request.kind, target, false), request);
+  return tryUpgrade(deps, access, target, second, { ...request, hasUid: false });
 }
 
 function isUnknownPath(refusal: KubeletRefusal): boolean {
@@ -98,10 +99,11 @@ function isUnknownPath(refusal: KubeletRefusal): boolean {
 async function tryUpgrade(
   deps: { clock: Clock },
   access: KubeletAccess,
+  target: Target,
   socket: TLSSocket,
-  path: string,
-  request: KubeletRequest,
+  request: KubeletRequest & { readonly hasUid: boolean },
 ): Promise<UpgradeOutcome> {
+  const path = kubeletPath(request.kind, target, request.hasUid);
   const { head, rest } = await requestUpgrade(
     socket,
     {
@@ -118,7 +120,9 @@ async function tryUpgrade(
       ],
     },
     { timeoutMs: upgradeTimeoutMs, signal: request.signal, clock: deps.clock },
-  );
+  ).catch((error: unknown) => {
+    throw named(error, target);
+  });
   if (head.status !== 101) {
     const limits = { maxBytes: maxRefusalBytes, timeoutMs: refusalBodyTimeoutMs, method: 'POST', clock: deps.clock };
     const body = await readBody(socket, head, rest, limits).finally(() => socket.destroy());
@@ -128,6 +132,14 @@ async function tryUpgrade(
   if (problem === undefined) return { isOpen: true, leg: { socket, head: rest } };
   socket.destroy();
   return { isOpen: false, refusal: { status: 101, headers: [], body: Buffer.from(problem) } };
+}
+
+/** A user who reads "the peer closed the connection" would look for the fault in kexer. */
+function named(error: unknown, target: Target): unknown {
+  if (!(error instanceof KexerError) || error.code === 'clientGone') return error;
+  const what = error.message.replace(/^Cannot upgrade: /, '');
+  const options = error.cause === undefined ? {} : { cause: error.cause };
+  return new KexerError(error.code, `Cannot open the stream at the kubelet of node ${target.node}: ${what}`, options);
 }
 
 /** Without these a SPDY peer is not what stands at the other end, whatever the status says. */

@@ -412,6 +412,18 @@ describe('StreamHandler', () => {
       expect(statusIn(await refusal('POST', exec, spdyHeaders))).to.contain('want v4.channel.k8s.io');
     });
 
+    it('that breaks off before its 101 is named', async () => {
+      for (const [part, status] of [
+        ['', '503 ServiceUnavailable'],
+        ['HTTP/1.1 101 Swit', '502 '],
+      ] as const) {
+        script.refusal = () => part;
+        expect(statusIn(await refusal('POST', exec, spdyHeaders))).to.equal(
+          `${status}: Cannot open the stream at the kubelet of node node1: the peer closed the connection after ${part.length} bytes of its answer`,
+        );
+      }
+    });
+
     it('that is down is named with its node and address', async () => {
       const { port } = kubelet;
       await scope.close();
