@@ -127,6 +127,7 @@ export interface Sandbox {
   clientCertificate(user: {
     name: string;
     groups?: readonly string[];
+    uids?: readonly string[];
     notAfter?: Date;
   }): Promise<{ cert: string; key: string }>;
   /**
@@ -229,10 +230,11 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
     kubelets,
     tokens: { alice: credentials.aliceToken, viewer: credentials.viewerToken },
     serviceAccountToken: (namespace, name, wanted = {}) => apiserver.accounts.issue(namespace, name, wanted).token,
-    clientCertificate: ({ name, groups = [], notAfter }) =>
+    clientCertificate: ({ name, groups = [], uids = [], notAfter }) =>
       generateClient(credentials.clientCa, {
         commonName: name,
         organizations: groups,
+        uids,
         ...(notAfter === undefined ? {} : { notAfter }),
       }),
     registerKexer: async ({ port, caPem = credentials.servingCa.cert }) => {

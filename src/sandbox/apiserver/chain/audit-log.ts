@@ -6,7 +6,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import type { Clock } from '../../../base/clock.ts';
 import type { RequestInfo } from '../../../kube/request-info.ts';
 import { goJson } from '../../../kube/status.ts';
-import { type UserInfo, userAnonymous } from '../../../kube/user.ts';
+import type { UserInfo } from '../../../kube/user.ts';
 import { kubeMicroTime } from '../objects/object.ts';
 import type { Answer, ApiRequest } from './api-request.ts';
 import { sortedRecord } from './sorted-record.ts';
@@ -109,7 +109,7 @@ function userJson(user: UserInfo | undefined): object {
     username: user.name,
     ...(user.uid === '' ? {} : { uid: user.uid }),
     ...(user.groups.length === 0 ? {} : { groups: user.groups }),
-    ...(user.extra.size === 0 || user.name === userAnonymous ? {} : { extra: sortedRecord(user.extra) }),
+    ...(user.extra.size === 0 ? {} : { extra: sortedRecord(user.extra) }),
   };
 }
 

@@ -12,6 +12,7 @@ import type { Store } from '../store.ts';
 import { carried } from './connect.ts';
 import type { ConnectionLog } from './connection-log.ts';
 import { goNetworkError, type KubeletClient } from './kubelet-client.ts';
+import { copyToWebSocket, wantsWebSocket } from './log-websocket.ts';
 import { chooseContainer, kubeletAddress, nodeNameOf } from './pod-target.ts';
 
 interface LogOptions {
@@ -59,7 +60,10 @@ export class PodLog {
     await checkResponse(response, name);
     const end = this.#deps.log.begin(carried(request, address, 'log'));
     try {
-      end({ toClient: await copyBody(request, response) });
+      const copy = wantsWebSocket(request)
+        ? copyToWebSocket(this.#deps, request, response)
+        : copyBody(request, response);
+      end({ toClient: await copy });
     } finally {
       end({});
     }

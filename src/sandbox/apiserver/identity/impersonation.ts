@@ -11,6 +11,7 @@ import {
   userAnonymous,
 } from '../../../kube/user.ts';
 import { unescape } from '../chain/go-url.ts';
+import { textOfHeader } from '../chain/header-text.ts';
 import type { HeaderPairs } from '../exchange.ts';
 import type { RbacAuthorizer } from './rbac.ts';
 
@@ -178,8 +179,9 @@ function refuse(requestor: UserInfo, action: DeniedAction, reason: string): neve
 function wantedUser(headers: HeaderPairs): Wanted | undefined {
   const wanted: Wanted = { name: '', uid: '', groups: [], extra: new Map() };
   let hasAny = false;
-  for (const [rawName, value] of headers) {
+  for (const [rawName, rawValue] of headers) {
     const name = rawName.toLowerCase();
+    const value = textOfHeader(rawValue);
     if (name === 'impersonate-user') wanted.name ||= value;
     else if (name === 'impersonate-uid') wanted.uid ||= value;
     else if (name === 'impersonate-group') wanted.groups.push(value);
