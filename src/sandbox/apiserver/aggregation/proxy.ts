@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../../../base/clock.ts';
 import type { ApiRequest } from '../chain/api-request.ts';
 import { encodeGoQuery, escapeGoPath } from '../chain/go-url.ts';
+import { headerOfText } from '../chain/header-text.ts';
 import { goNetworkError } from '../connect/kubelet-client.ts';
 import { askUpgrade, relayBytes, relayRefusal } from '../connect/raw-relay.ts';
 import type { HeaderPairs } from '../exchange.ts';
@@ -136,11 +137,11 @@ function frontHeaders(request: ApiRequest, endpoint: Endpoint): HeaderPairs {
   const { user } = request;
   return [
     ['Host', `${endpoint.host}:${endpoint.port}`],
-    ['X-Remote-User', user.name],
-    ...(user.uid === '' ? [] : [['X-Remote-Uid', user.uid] as const]),
-    ...user.groups.map((group) => ['X-Remote-Group', group] as const),
+    ['X-Remote-User', headerOfText(user.name)],
+    ...(user.uid === '' ? [] : [['X-Remote-Uid', headerOfText(user.uid)] as const]),
+    ...user.groups.map((group) => ['X-Remote-Group', headerOfText(group)] as const),
     ...[...user.extra].flatMap(([key, values]) =>
-      values.map((value) => [`X-Remote-Extra-${escapeHeaderKey(key)}`, value] as const),
+      values.map((value) => [`X-Remote-Extra-${escapeHeaderKey(key)}`, headerOfText(value)] as const),
     ),
     ['Audit-Id', request.auditId],
   ];
