@@ -41,13 +41,19 @@ export const originalUserKey = 'backup.cv.io/original-user';
 
 const nodePrefix = 'system:node:';
 
+/** As many requestors as kube-apiserver remembers the way of. */
+const maxRequestors = 1024;
+
 export class OutgoingIdentities {
   readonly #authorizer: Pick<Authorizer, 'review'>;
   readonly #settings: IdentitySettings;
+  /** Who has impersonated by the legacy rule, oldest first: kube-apiserver then tries, and words a refusal by, that rule first. */
+  readonly #legacyRequestors: Set<string>;
 
   constructor(deps: { authorizer: Pick<Authorizer, 'review'> }, settings: IdentitySettings) {
     this.#authorizer = deps.authorizer;
     this.#settings = settings;
+    this.#legacyRequestors = new Set();
   }
 
   /**
@@ -70,10 +76,24 @@ export class OutgoingIdentities {
   }
 
   async #impersonated(caller: UserInfo, wanted: UserInfo, context?: ImpersonationContext): Promise<UserInfo> {
-    await checkImpersonation(this.#authorizer, caller, wanted, context);
+    const isConstrained = context?.isConstrained === true && !this.#legacyRequestors.has(caller.name);
+    await checkImpersonation(
+      this.#authorizer,
+      caller,
+      wanted,
+      context === undefined ? undefined : { ...context, isConstrained },
+    );
+    this.#remember(caller.name);
     const user = completeUser(wanted);
     // Set last, so that nobody can write another name there.
     return { ...user, extra: new Map([...user.extra, [originalUserKey, [caller.name]]]) };
+  }
+
+  #remember(requestor: string): void {
+    this.#legacyRequestors.delete(requestor); // so that it moves to the young end
+    this.#legacyRequestors.add(requestor);
+    const [oldest] = this.#legacyRequestors;
+    if (oldest !== undefined && this.#legacyRequestors.size > maxRequestors) this.#legacyRequestors.delete(oldest);
   }
 }
 

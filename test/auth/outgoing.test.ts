@@ -275,6 +275,25 @@ describe('OutgoingIdentities', () => {
       ]);
     });
 
+    it('is refused by the legacy rule once the caller has impersonated by it, as kube-apiserver remembers too', async () => {
+      const mayBeBob = new Rules(({ resource }) => resource === 'users');
+      const asMember: RawHeaders = [
+        ['Impersonate-User', 'bob'],
+        ['Impersonate-Group', 'devs'],
+      ];
+      const outgoing = identities(mayBeBob);
+      const verbOf = async (user: UserInfo): Promise<string | undefined> => {
+        const text = await refusalOf(outgoing.resolve(byCertificate(user), asMember, context));
+        return /cannot (\S+) /.exec(text)?.[1];
+      };
+      expect(await verbOf(alice)).to.equal('impersonate-on:user-info:list');
+      await outgoing.resolve(byCertificate(alice), [['Impersonate-User', 'bob']], context);
+      expect([await verbOf(alice), await verbOf(makeUser({ name: 'carol' }))]).to.deep.equal([
+        'impersonate',
+        'impersonate-on:user-info:list',
+      ]);
+    });
+
     it('answers a group, UID or extra without a user as recorded', async () => {
       const resolve = (headers: RawHeaders): Promise<string> =>
         refusalOf(identities(new Rules(() => true)).resolve(byCertificate(alice), headers));
