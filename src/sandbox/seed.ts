@@ -51,9 +51,13 @@ const kexerRoles: readonly SeedRole[] = [
   },
   { name: 'kexer-kubelet', rules: [rule('get create', 'core', 'nodes/proxy')] },
   {
-    // The outer verb is the method of the call inside, so a user of kexer needs all of them; the inner call has its own check.
+    // The outer verb is the method of the call inside, so a user of kexer needs all of them; the inner call has its own check. Not `*`,
+    // which would hold the verbs of constrained impersonation too.
     name: 'kexer-user',
-    rules: [rule('*', 'backup.cv.io', 'clusters/exec'), rule('get list', 'backup.cv.io', 'clusters')],
+    rules: [
+      rule('get create update patch delete', 'backup.cv.io', 'clusters/exec'),
+      rule('get list', 'backup.cv.io', 'clusters'),
+    ],
   },
 ];
 
