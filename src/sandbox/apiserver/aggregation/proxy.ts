@@ -1,17 +1,15 @@
 // handler_proxy.go: requests under /apis/GROUP/VERSION of a remote APIService go to it with the front proxy's certificate and the
 // user in X-Remote headers. The path is decoded and encoded again and the query sorted, as Go does on the way, so `%2F` becomes `/`.
 
-import type { IncomingMessage } from 'node:http';
-
 import type { Clock } from '../../../base/clock.ts';
 import type { ApiRequest } from '../chain/api-request.ts';
 import { encodeGoQuery, escapeGoPath } from '../chain/go-url.ts';
-import { headerOfText } from '../chain/header-text.ts';
 import { goNetworkError } from '../connect/kubelet-client.ts';
 import { askUpgrade, relayBytes, relayRefusal } from '../connect/raw-relay.ts';
 import type { HeaderPairs } from '../exchange.ts';
 import type { RemoteApiService } from './api-service.ts';
 import type { BackendClient } from './backend-client.ts';
+import type { PooledResponse } from './backend-pool.ts';
 import type { Endpoint } from './service-endpoint.ts';
 
 /** httputil.ReverseProxy's hop-by-hop headers; those named in Connection go besides. */
@@ -49,27 +47,16 @@ export class AggregatorProxy {
   }
 
   async #forward(request: ApiRequest, service: RemoteApiService, endpoint: Endpoint): Promise<void> {
-    const outgoing = this.#backends.open(service, endpoint, {
-      method: request.method,
-      target: targetOf(request),
-      headers: [...endToEnd(request.headers), ...frontHeaders(request, endpoint), ...forwardedFor(request)],
-      signal: request.signal,
-    });
-    const answer = new Promise<IncomingMessage>((resolve, reject) => {
-      outgoing.on('response', (response) => {
-        response.on('error', () => {}); // a cut body is seen where it is read
-        resolve(response);
-      });
-      outgoing.on('error', reject);
-    });
-    answer.catch(() => {}); // awaited below, after the body
-    if (hasBody(request)) request.bodyStream.pipe(outgoing);
-    else outgoing.end();
-    let response: IncomingMessage;
+    let response: PooledResponse;
     try {
-      response = await answer;
+      response = await this.#backends.send(service, endpoint, {
+        method: request.method,
+        target: targetOf(request),
+        headers: [...endToEnd(request.headers), ...frontHeaders(request), ...forwardedFor(request)],
+        signal: request.signal,
+        ...(hasBody(request) ? { body: request.bodyStream } : {}),
+      });
     } catch (error) {
-      request.bodyStream.unpipe(outgoing);
       refuse(request, `error trying to reach service: ${goNetworkError(error, endpoint)}`);
       return;
     }
@@ -87,7 +74,8 @@ export class AggregatorProxy {
     // All headers of the client go along, Connection included: only what proves an identity was taken away before.
     const headers = [
       ...request.headers.filter(([name]) => !/^(host|x-forwarded-for|audit-id)$/i.test(name)),
-      ...frontHeaders(request, endpoint),
+      ['Host', `${endpoint.host}:${endpoint.port}`] as const,
+      ...frontHeaders(request),
       ...forwardedFor(request),
     ];
     const upgrade = { method: request.method, target: targetOf(request), headers };
@@ -133,15 +121,14 @@ function endToEnd(headers: HeaderPairs): HeaderPairs {
 }
 
 /** Who calls, for the backend: transport.SetAuthProxyHeaders and the audit identity. */
-function frontHeaders(request: ApiRequest, endpoint: Endpoint): HeaderPairs {
+function frontHeaders(request: ApiRequest): HeaderPairs {
   const { user } = request;
   return [
-    ['Host', `${endpoint.host}:${endpoint.port}`],
-    ['X-Remote-User', headerOfText(user.name)],
-    ...(user.uid === '' ? [] : [['X-Remote-Uid', headerOfText(user.uid)] as const]),
-    ...user.groups.map((group) => ['X-Remote-Group', headerOfText(group)] as const),
+    ['X-Remote-User', user.name],
+    ...(user.uid === '' ? [] : [['X-Remote-Uid', user.uid] as const]),
+    ...user.groups.map((group) => ['X-Remote-Group', group] as const),
     ...[...user.extra].flatMap(([key, values]) =>
-      values.map((value) => [`X-Remote-Extra-${escapeHeaderKey(key)}`, headerOfText(value)] as const),
+      values.map((value) => [`X-Remote-Extra-${escapeHeaderKey(key)}`, value] as const),
     ),
     ['Audit-Id', request.auditId],
   ];
@@ -173,21 +160,20 @@ function hasBody(request: ApiRequest): boolean {
   return request.header('transfer-encoding') !== undefined || !['GET', 'HEAD', 'OPTIONS'].includes(request.method);
 }
 
-async function relayAnswer(request: ApiRequest, response: IncomingMessage): Promise<void> {
-  const status = response.statusCode ?? 502;
-  if (status >= 300 && status <= 399 && response.headers.location !== undefined) {
-    response.destroy();
+async function relayAnswer(request: ApiRequest, response: PooledResponse): Promise<void> {
+  const { status } = response;
+  const hasLocation = response.headers.some(([name]) => name.toLowerCase() === 'location');
+  if (status >= 300 && status <= 399 && hasLocation) {
+    response.discard();
     request.send(502, '', 'the backend attempted to redirect this request, which is not permitted');
     return;
   }
-  const pairs: (readonly [string, string])[] = [];
-  for (let index = 0; index + 1 < response.rawHeaders.length; index += 2) {
-    pairs.push([response.rawHeaders[index] ?? '', response.rawHeaders[index + 1] ?? '']);
-  }
-  const headers = pairs.filter(([name]) => !hopByHop.has(name.toLowerCase()) && name.toLowerCase() !== 'audit-id');
+  const headers = response.headers.filter(
+    ([name]) => !hopByHop.has(name.toLowerCase()) && name.toLowerCase() !== 'audit-id',
+  );
   const stream = request.stream(status, '', headers);
   try {
-    for await (const chunk of response as AsyncIterable<Buffer>) {
+    for await (const chunk of response.body) {
       if (!stream.write(chunk)) await stream.drained();
       if (request.signal.aborted) break;
     }
@@ -196,5 +182,5 @@ async function relayAnswer(request: ApiRequest, response: IncomingMessage): Prom
     // ReverseProxy panics with ErrAbortHandler here: the client sees its body broken off.
     stream.abort();
   }
-  response.destroy();
+  response.discard();
 }

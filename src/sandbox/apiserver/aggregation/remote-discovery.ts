@@ -160,7 +160,7 @@ export class RemoteDiscovery {
   async #fetch(service: RemoteApiService): Promise<readonly unknown[] | undefined> {
     try {
       const aggregated = await this.#get(service, '/apis', ['system:masters'], acceptAggregated);
-      const type = aggregated.headers['content-type'] ?? '';
+      const type = aggregated.headers.find(([name]) => name.toLowerCase() === 'content-type')?.[1] ?? '';
       if (aggregated.status === 200 && isAggregated(type)) {
         const { items = [] } = JSON.parse(aggregated.body.toString('utf8')) as { items?: readonly DiscoveryGroup[] };
         const group = items.find((item) => item.metadata?.name === service.group);
