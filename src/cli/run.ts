@@ -1,28 +1,31 @@
 // A command line to an exit code. Commands are loaded when they are called: `kexer serve` needs nothing of the sandbox.
 
-import { KexerError } from '../base/errors.ts';
-import { describeError } from '../base/errors.ts';
+import { describeError, KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
 import { nearestName } from '../config/nearest.ts';
 
 import type { Command, CommandIo } from './command.ts';
 
-const commands: Readonly<Record<string, () => Promise<Command>>> = {
-  serve: async () => (await import('./serve.ts')).runServe,
-  sandbox: async () => (await import('./sandbox.ts')).runSandbox,
-  version: async () => (await import('./version.ts')).runVersion,
-  help: async () => (await import('./help.ts')).runHelp,
-};
+const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ['serve', async () => (await import('./serve.ts')).runServe],
+  ['sandbox', async () => (await import('./sandbox.ts')).runSandbox],
+  ['version', async () => (await import('./version.ts')).runVersion],
+  ['help', async () => (await import('./help.ts')).runHelp],
+]);
 
-const aliases: Readonly<Record<string, string>> = { '--help': 'help', '-h': 'help', '--version': 'version' };
+const aliases: ReadonlyMap<string, string> = new Map([
+  ['--help', 'help'],
+  ['-h', 'help'],
+  ['--version', 'version'],
+]);
 
 /** Never rejects for anything a user or the surroundings did wrong. */
 export async function run(argv: readonly string[], io: CommandIo): Promise<number> {
   const [word = 'help', ...rest] = argv;
-  const name = aliases[word] ?? word;
-  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  const name = aliases.get(word) ?? word;
+  const load = commands.get(name);
   if (load === undefined) {
-    const nearest = nearestName(name, Object.keys(commands));
+    const nearest = nearestName(name, [...commands.keys()]);
     const hint = nearest === undefined ? 'see kexer help' : `did you mean ${nearest}?`;
     io.complain(`kexer: Cannot run ${quote(word)}: there is no such command, ${hint}`);
     return 1;

@@ -39,8 +39,9 @@ export async function runSandbox(argv: readonly string[], io: CommandIo): Promis
     const starting = start(words, scope, io);
     const started = await Promise.race([starting, stopOrder]);
     if (typeof started === 'string') {
+      await scope.close();
       await starting.catch(() => {
-        // It was on its way down with the rest.
+        // What was still to be opened found its owner gone.
       });
       return 130;
     }
@@ -55,11 +56,14 @@ export async function runSandbox(argv: readonly string[], io: CommandIo): Promis
   }
 }
 
+/** Nobody has to move on before a sandbox may end, and only what goes wrong is worth a line. */
+const fixedFlags = ['--shutdown-delay-duration', '0s', '--shutdown-grace-period', '0s', '--log-level', 'warn'];
+
 async function start(words: SandboxWords, scope: Scope, io: CommandIo): Promise<{ sandbox: Sandbox; port: number }> {
   const sandbox = await startSandbox(words.dir === undefined ? {} : { dir: words.dir });
   scope.add(() => sandbox.stop());
   const config = await loadConfig({
-    argv: ['--config', sandbox.files.kexerConfig, '--secure-port', words.securePort, '--log-level', 'warn'],
+    argv: [...fixedFlags, '--config', sandbox.files.kexerConfig, '--secure-port', words.securePort],
     environment: {},
   });
   const log = createLogger({ level: config.log.level });

@@ -2,6 +2,8 @@
 // what an operator must repair is an error, 4xx and a client that left is information, what goes well and often is debug. No token and no
 // command of a user is ever a field.
 
+import { codeOf } from '../base/errors.ts';
+
 import type { Logger } from './logger.ts';
 
 /** How a request went, whoever answered it. */
@@ -22,7 +24,8 @@ export interface RequestEnd {
 export function requestEnded(log: Logger, end: RequestEnd): void {
   const { err, ...fields } = end;
   const line = err === undefined ? fields : { ...fields, err };
-  if (end.status >= 500) log.error(line, 'request failed');
+  // A call refused because kexer stops is no failure: its client goes elsewhere.
+  if (end.status >= 500 && codeOf(err) !== 'draining') log.error(line, 'request failed');
   else if (end.status >= 400) log.info(line, 'request refused');
   else log.debug(line, 'request served');
 }
