@@ -9,6 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { parseRequestInfo, type RequestInfo } from '../../../kube/request-info.ts';
 import { encodeStatus, type Status, StatusError, tooLarge } from '../../../kube/status.ts';
 import { anonymousUser, type UserInfo } from '../../../kube/user.ts';
+import { abortResponse } from '../../../net/http-answer.ts';
 import type { Exchange, HeaderPairs, ResponseStream } from '../exchange.ts';
 import { parseGoTarget, splitPath } from './go-url.ts';
 
@@ -198,7 +199,7 @@ export class ApiRequest implements Exchange {
       this.#finish();
       return;
     }
-    this.#response.destroy();
+    abortResponse(this.#response);
   }
 
   /** Hands the socket of an upgrade to a proxy, which owns it from now on and calls {@link finishTaken} at its end. */
