@@ -185,8 +185,9 @@ class Run {
   /** The client's own patience; a client that cannot even close its socket is one whose machine is gone. */
   #leaveLater(how: 'rst' | 'fin'): void {
     this.#leaveTimer = setTimeout(() => {
-      this.#session?.leave(how);
-      // Behind a stalled wire nobody would hear of it.
+      // On the wire: a TLS socket cannot reset, and behind a stalled wire nobody would hear of the end.
+      if (how === 'rst') this.#stage.clientProxy.reset();
+      this.#session?.leave();
       this.#stage.clientProxy.drop();
     }, patienceMs);
   }
@@ -199,7 +200,7 @@ class Run {
     const report = await Promise.race([done, late]);
     clearTimeout(timer);
     if (report === undefined) {
-      this.#session?.leave('rst');
+      this.#session?.leave();
       this.#stage.clientProxy.drop();
       await Promise.race([done, pause(1000)]);
     }

@@ -4,6 +4,7 @@
 import { connectSpdy, exitAs, SpdyClient, UpgradeRefused } from '../../support/spdy-client.ts';
 import {
   execQuery,
+  exitResult,
   failure,
   podUrl,
   type Result,
@@ -38,13 +39,8 @@ export class SpdyExecSession implements RunningSession {
     this.#client?.connection.resume();
   }
 
-  leave(how: 'rst' | 'fin'): void {
-    const socket = this.#client?.socket;
-    if (how === 'rst' && socket !== undefined && 'resetAndDestroy' in socket) {
-      (socket as { resetAndDestroy(): void }).resetAndDestroy();
-    } else {
-      this.#client?.connection.destroy(new Error('the client has left'));
-    }
+  leave(): void {
+    this.#client?.connection.destroy(new Error('the client has left'));
   }
 
   async #run(target: SessionTarget, kind: 'exec' | 'attach', protocol: string): Promise<SessionReport> {
@@ -82,12 +78,7 @@ export class SpdyExecSession implements RunningSession {
       return { result: failure(`cannot open a stream: ${String(cause)}`, false), received: received() };
     }
     client.connection.goaway();
-    const exit = exitAs(protocol, error.text);
-    if ('failure' in exit) {
-      // The space alone is no message: it only keeps the stream from being empty.
-      return { result: failure(exit.failure, error.text.trim() !== ''), received: received() };
-    }
-    const { code } = exit;
-    return { result: code === 0 ? { kind: 'success' } : { kind: 'exit', code }, received: received() };
+    // The space alone is no message: it only keeps the stream from being empty.
+    return { result: exitResult(exitAs(protocol, error.text), error.text.trim() !== ''), received: received() };
   }
 }

@@ -9,6 +9,7 @@ import { exitAs } from '../../support/spdy-client.ts';
 import { openWebSocket, UpgradeRefused, type WebSocketClient } from '../../support/websocket-client.ts';
 import {
   execQuery,
+  exitResult,
   failure,
   pieceBytes,
   podUrl,
@@ -44,9 +45,8 @@ export class WebSocketExecSession implements RunningSession {
     this.#client?.socket.resume();
   }
 
-  leave(how: 'rst' | 'fin'): void {
-    if (how === 'rst') this.#client?.reset();
-    else this.#client?.destroy();
+  leave(): void {
+    this.#client?.destroy();
   }
 
   async #run(target: SessionTarget, kind: 'exec' | 'attach', protocol: string): Promise<SessionReport> {
@@ -94,7 +94,5 @@ function resultOf(protocol: string, end: { how: string; code: number; reason: st
     );
   }
   const isJson = protocol.startsWith('v4.') || protocol.startsWith('v5.');
-  const exit = exitAs(isJson ? 'v4.channel.k8s.io' : 'channel.k8s.io', error);
-  if ('failure' in exit) return failure(exit.failure, true);
-  return exit.code === 0 ? { kind: 'success' } : { kind: 'exit', code: exit.code };
+  return exitResult(exitAs(isJson ? 'v4.channel.k8s.io' : 'channel.k8s.io', error), true);
 }

@@ -52,13 +52,8 @@ export class SpdyForwardSession implements RunningSession {
     this.#client?.connection.resume();
   }
 
-  leave(how: 'rst' | 'fin'): void {
-    const socket = this.#client?.socket;
-    if (how === 'rst' && socket !== undefined && 'resetAndDestroy' in socket) {
-      (socket as { resetAndDestroy(): void }).resetAndDestroy();
-    } else {
-      this.#client?.connection.destroy(new Error('the client has left'));
-    }
+  leave(): void {
+    this.#client?.connection.destroy(new Error('the client has left'));
   }
 
   async #run(target: SessionTarget): Promise<SessionReport> {
@@ -128,9 +123,8 @@ export class ChannelForwardSession implements RunningSession {
     this.#client?.socket.resume();
   }
 
-  leave(how: 'rst' | 'fin'): void {
-    if (how === 'rst') this.#client?.reset();
-    else this.#client?.destroy();
+  leave(): void {
+    this.#client?.destroy();
   }
 
   async #run(target: SessionTarget, protocol: string): Promise<SessionReport> {

@@ -31,7 +31,7 @@ abstract class HttpLogSession implements RunningSession {
 
   abstract pause(): void;
   abstract resume(): void;
-  abstract leave(how: 'rst' | 'fin'): void;
+  abstract leave(): void;
 
   protected answered(status: number): void {
     this.#status = status;
@@ -81,8 +81,8 @@ export class Http1LogSession extends HttpLogSession {
     this.#response?.resume();
   }
 
-  leave(how: 'rst' | 'fin'): void {
-    if (how === 'rst') this.#request.socket?.resetAndDestroy();
+  leave(): void {
+    this.ended(false, 'the client has left');
     this.#request.destroy();
   }
 }
@@ -127,9 +127,9 @@ export class Http2LogSession extends HttpLogSession {
     this.#stream.resume();
   }
 
-  leave(how: 'rst' | 'fin'): void {
-    if (how === 'fin') this.#session.destroy();
-    else this.#stream.close(8);
+  leave(): void {
+    this.ended(false, 'the client has left');
+    this.#session.destroy();
   }
 }
 
@@ -153,9 +153,8 @@ export class WebSocketLogSession implements RunningSession {
     this.#client?.socket.resume();
   }
 
-  leave(how: 'rst' | 'fin'): void {
-    if (how === 'rst') this.#client?.reset();
-    else this.#client?.destroy();
+  leave(): void {
+    this.#client?.destroy();
   }
 
   async #run(target: SessionTarget, protocol: string, work: Work): Promise<SessionReport> {

@@ -1,6 +1,8 @@
 // One session as a client runs it and judges it: what it got, and what it would tell its user. Each protocol has a file that implements
 // this the way client-go reads that protocol, leniency included, because that is where a false success would be seen.
 
+import type { ClientGoExit } from '../../support/spdy-client.ts';
+
 /** What the client would tell its user. */
 export type Result =
   /** Exit code 0, or an end that means "this was all". */
@@ -26,8 +28,8 @@ export interface RunningSession {
   /** Stops reading from the socket. */
   pause(): void;
   resume(): void;
-  /** Goes away as a killed process does: by RST, or by FIN if nothing is unread. */
-  leave(how: 'rst' | 'fin'): void;
+  /** Goes away at once, as a killed process does. */
+  leave(): void;
 }
 
 export interface SessionTarget {
@@ -53,6 +55,13 @@ export interface Work {
 
 export function failure(message: string, isTold: boolean): Result {
   return { kind: 'failure', message, isTold };
+}
+
+/** What client-go made of an error stream, as a result; the protocols whose error stream is text have the exit code in it. */
+export function exitResult(exit: ClientGoExit, isTold: boolean): Result {
+  if ('code' in exit) return exit.code === 0 ? { kind: 'success' } : { kind: 'exit', code: exit.code };
+  const code = /^error executing remote command: command terminated with .*exit code (\d+)$/s.exec(exit.failure)?.[1];
+  return code === undefined ? failure(exit.failure, isTold) : { kind: 'exit', code: Number(code) };
 }
 
 export function podUrl(target: SessionTarget, pod: string, subresource: string, query: URLSearchParams): string {

@@ -17,11 +17,9 @@ const timeoutMs = 8000;
 
 export class TunnelSocket extends Duplex {
   readonly #webSocket: WebSocketConnection;
-  readonly #tls: TLSSocket;
 
   constructor(socket: TLSSocket, head: Buffer) {
     super({ allowHalfOpen: true });
-    this.#tls = socket;
     this.#webSocket = new WebSocketConnection(
       { socket, clock: systemClock },
       { role: 'client', head },
@@ -36,11 +34,6 @@ export class TunnelSocket extends Duplex {
       },
     );
     socket.once('close', () => this.destroy());
-  }
-
-  resetAndDestroy(): this {
-    this.#tls.resetAndDestroy();
-    return this;
   }
 
   override _read(): void {

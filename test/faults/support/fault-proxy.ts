@@ -176,6 +176,11 @@ class Relay {
     this.#server.destroy();
   }
 
+  reset(): void {
+    this.#client.resetAndDestroy();
+    this.#server.resetAndDestroy();
+  }
+
   #closed(other: Socket): void {
     this.#up.stop();
     this.#down.stop();
@@ -210,8 +215,7 @@ class Relay {
         this.#down.end();
         break;
       case 'reset':
-        this.#client.resetAndDestroy();
-        this.#server.resetAndDestroy();
+        this.reset();
         break;
       case 'halfClose':
         lane.end();
@@ -306,6 +310,11 @@ export class FaultProxy {
   /** Closes all connections. */
   drop(): void {
     for (const relay of this.#relays) relay.destroy();
+  }
+
+  /** Resets all connections, as the machines on both sides see it when the other one's process was killed. */
+  reset(): void {
+    for (const relay of this.#relays) relay.reset();
   }
 
   /** Closes those that a fault has stalled for ever: by themselves they would not even notice that both sides are gone. */
