@@ -4,6 +4,7 @@
 import type { Clock } from '../../../base/clock.ts';
 import type { ApiRequest } from '../chain/api-request.ts';
 import { encodeGoQuery, escapeGoPath } from '../chain/go-url.ts';
+import { headerOfText } from '../chain/header-text.ts';
 import { goNetworkError } from '../connect/kubelet-client.ts';
 import { askUpgrade, relayBytes, relayRefusal } from '../connect/raw-relay.ts';
 import type { HeaderPairs } from '../exchange.ts';
@@ -124,11 +125,11 @@ function endToEnd(headers: HeaderPairs): HeaderPairs {
 function frontHeaders(request: ApiRequest): HeaderPairs {
   const { user } = request;
   return [
-    ['X-Remote-User', user.name],
-    ...(user.uid === '' ? [] : [['X-Remote-Uid', user.uid] as const]),
-    ...user.groups.map((group) => ['X-Remote-Group', group] as const),
+    ['X-Remote-User', headerOfText(user.name)],
+    ...(user.uid === '' ? [] : [['X-Remote-Uid', headerOfText(user.uid)] as const]),
+    ...user.groups.map((group) => ['X-Remote-Group', headerOfText(group)] as const),
     ...[...user.extra].flatMap(([key, values]) =>
-      values.map((value) => [`X-Remote-Extra-${escapeHeaderKey(key)}`, value] as const),
+      values.map((value) => [`X-Remote-Extra-${escapeHeaderKey(key)}`, headerOfText(value)] as const),
     ),
     ['Audit-Id', request.auditId],
   ];
