@@ -1,7 +1,7 @@
 // The filters every request passes, in kube-apiserver's order: audit identity, authentication, audit, impersonation, authorization,
 // then the handlers. A filter refuses by throwing a StatusError; whoever the request reaches answers it.
 
-import { badRequest, forbiddenAction, StatusError, statusOf, unauthorized } from '../../../kube/status.ts';
+import { forbiddenAction, StatusError, statusOf, unauthorized } from '../../../kube/status.ts';
 import { describeError } from '../../../base/errors.ts';
 import type { Clock } from '../../../base/clock.ts';
 import type { Authenticator, ClientCertificate } from '../identity/authentication.ts';
@@ -112,7 +112,7 @@ export class Chain {
     }
     const status = statusOf(error);
     if (status.code === 500) this.#deps.log(`${request.method} ${request.rawUrl}: ${describeError(error)}`);
-    request.sendStatus(error instanceof SyntaxError ? badRequest(error.message) : status);
+    request.sendStatus(status);
   }
 }
 
