@@ -94,7 +94,7 @@ export class LocalCluster implements Cluster {
   ): Promise<ApiAnswer> {
     const answer = await this.#clientOf(call).exchange({ ...request, headers: this.#headersOf(call, request.headers) });
     if (call.identity.credential === 'impersonator') {
-      const refusal = refusedImpersonator(answer.status, answer.body, call.identity.effectiveUser.name);
+      const refusal = refusedImpersonator(answer.status, answer.body, call.identity.effectiveUser);
       if (refusal !== undefined) throw refusal;
     }
     return answer;
@@ -102,8 +102,7 @@ export class LocalCluster implements Cluster {
 
   stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
     const { credential, effectiveUser } = call.identity;
-    const guarded =
-      credential === 'impersonator' ? new ImpersonatorGuard(sink, { effectiveUser: effectiveUser.name }) : sink;
+    const guarded = credential === 'impersonator' ? new ImpersonatorGuard(sink, { effectiveUser }) : sink;
     return this.#clientOf(call).stream({ ...request, headers: this.#headersOf(call, request.headers) }, guarded);
   }
 

@@ -10,9 +10,10 @@ import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
-import { lingerAndDestroy } from '../net/http-answer.ts';
+import { maxRefusalBytes, mayRefuseImpersonator, refusedImpersonator } from '../clusters/impersonator-guard.ts';
+import { lingerAndDestroy, refuseUpgrade } from '../net/http-answer.ts';
 import { splice, type SpliceEnd, type SpliceOptions } from '../net/splice.ts';
-import { requestUpgrade, type UpgradeAnswer } from '../net/upgrade.ts';
+import { readBody, requestUpgrade, type UpgradeAnswer } from '../net/upgrade.ts';
 import { ChunkedDecoder, requestFraming, responseFraming } from '../protocol/framing.ts';
 import { encodeResponseHead } from '../protocol/http-head.ts';
 import { getHeader, listItems, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
@@ -48,13 +49,12 @@ export async function forwardUpgrade(
     clock: deps.clock,
     signal: call.signal,
   });
-  if (answer.head.status === 401 && call.identity.credential === 'impersonator') {
-    // About kexer's credential, not about the caller, whom a 401 would make log in again.
-    route.socket.destroy();
-    throw new KexerError('badGateway', "kube-apiserver does not accept the credential of kexer's impersonator");
-  }
   if (answer.head.status !== 101) {
-    return relayRefusal(deps, call, socket, route.socket, answer);
+    const { identity } = call;
+    const isJudged = identity.credential === 'impersonator' && mayRefuseImpersonator(answer.head.status);
+    return isJudged
+      ? relayJudgedRefusal(deps, call, socket, route.socket, answer)
+      : relayRefusal(deps, call, socket, route.socket, answer);
   }
   const agreed = getHeader(answer.head.headers, 'Upgrade') ?? '';
   if (agreed.toLowerCase() !== wanted.toLowerCase()) {
@@ -90,6 +90,22 @@ async function relayRefusal(
   } finally {
     upstream.destroy();
   }
+  return undefined;
+}
+
+/** A 401 or 403 to a call that the impersonator carried: read first, since it may be about kexer. @throws StatusError 502 then. */
+async function relayJudgedRefusal(
+  deps: { clock: Clock },
+  call: Call,
+  socket: Duplex,
+  upstream: Duplex,
+  { head, rest }: UpgradeAnswer,
+): Promise<undefined> {
+  const limits = { maxBytes: maxRefusalBytes, timeoutMs: answerTimeoutMs, method: call.method, ...deps };
+  const body = await readBody(upstream, head, rest, limits).finally(() => upstream.destroy());
+  const refusal = refusedImpersonator(head.status, body, call.identity.effectiveUser);
+  if (refusal !== undefined) throw refusal;
+  refuseUpgrade(deps, socket, { status: head.status, headers: endToEnd(head.headers, false), body });
   return undefined;
 }
 

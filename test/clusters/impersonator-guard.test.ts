@@ -2,10 +2,10 @@
 
 import { expect } from 'chai';
 
-import { codeOf } from '../../src/base/errors.ts';
-import { ImpersonatorGuard } from '../../src/clusters/impersonator-guard.ts';
+import { ImpersonatorGuard, refusedImpersonator } from '../../src/clusters/impersonator-guard.ts';
 import type { AnswerController } from '../../src/kube/client.ts';
-import { encodeStatus, forbidden, unauthorized, type Status } from '../../src/kube/status.ts';
+import { makeUser } from '../../src/kube/user.ts';
+import { encodeStatus, forbidden, StatusError, unauthorized, type Status } from '../../src/kube/status.ts';
 
 const account = 'system:serviceaccount:kexec-system:kexer-impersonator';
 
@@ -18,14 +18,14 @@ function refusalOf(user: string, verb: string): Status {
 }
 
 /** What a sink behind the guard sees of an answer in one or more pieces. */
-function pass(status: number, pieces: readonly Buffer[], effectiveUser = 'eve'): unknown[] {
+function pass(status: number, pieces: readonly Buffer[], effectiveUser = makeUser({ name: 'eve' })): unknown[] {
   const seen: unknown[] = [];
   const guard = new ImpersonatorGuard(
     {
       onHead: (head) => seen.push(head.status),
       onData: (chunk) => seen.push(chunk.toString()),
       onEnd: () => seen.push('end'),
-      onError: (error) => seen.push(codeOf(error)),
+      onError: (error) => seen.push(error instanceof StatusError ? error.status.code : error.message),
     },
     { effectiveUser },
   );
@@ -52,17 +52,13 @@ describe('ImpersonatorGuard', () => {
 
   const cases: readonly (readonly [name: string, status: number, pieces: Buffer[], seen: unknown[]])[] = [
     ['passes what is no refusal', 200, [Buffer.from('a'), Buffer.from('b')], [200, 'a', 'b', 'end']],
-    ['makes a 502 of 401', 401, [encodeStatus(unauthorized())], ['badGateway']],
-    ['makes a 502 of a refusal to impersonate', 403, [body], ['badGateway']],
-    ['also in pieces', 403, [body.subarray(0, 9), body.subarray(9)], ['badGateway']],
-    [
-      'also a constrained one',
-      403,
-      [encodeStatus(refusalOf(account, 'impersonate-on:user-info:list'))],
-      ['badGateway'],
-    ],
+    ['makes a 502 of 401', 401, [encodeStatus(unauthorized())], [502]],
+    ['makes a 502 of a refusal to impersonate', 403, [body], [502]],
+    ['also in pieces', 403, [body.subarray(0, 9), body.subarray(9)], [502]],
+    ['also a constrained one', 403, [encodeStatus(refusalOf(account, 'impersonate-on:user-info:list'))], [502]],
     ["passes the caller's own refusal", 403, [plain], [403, plain.toString(), 'end']],
     ['passes a refusal to impersonate that names the caller', 403, [own], [403, own.toString(), 'end']],
+    ['passes the 401 of an application', 401, [Buffer.from('log in')], [401, 'log in', 'end']],
     ['passes a 403 that is no Status', 403, [Buffer.from('no')], [403, 'no', 'end']],
     ['does not hold a long 403 back', 403, [long], [403, long.toString(), 'end']],
   ];
@@ -71,6 +67,21 @@ describe('ImpersonatorGuard', () => {
       expect(pass(status, pieces)).to.deep.equal(seen);
     });
   }
+
+  it('says which rights the impersonator may lack, and keeps the words of kube-apiserver for the log', () => {
+    const user = makeUser({
+      name: 'system:serviceaccount:a:b',
+      uid: 'u',
+      groups: ['g', 'h'],
+      extra: new Map([['example.org/key', ['v', 'w']]]),
+    });
+    const refusal = refusedImpersonator(403, body, user);
+    expect(refusal?.status.message).to.equal(
+      'kube-apiserver does not let kexer\'s impersonator act as this user: it needs the verb "impersonate" on serviceaccounts, uids, groups, userextras/example.org/key',
+    );
+    expect(String(refusal?.cause)).to.contain(account);
+    expect(JSON.stringify(refusal?.status)).to.not.contain(account);
+  });
 
   it('passes what it held when the answer is cut', () => {
     const seen: unknown[] = [];
@@ -81,7 +92,7 @@ describe('ImpersonatorGuard', () => {
         onEnd: () => seen.push('end'),
         onError: () => seen.push('error'),
       },
-      { effectiveUser: 'eve' },
+      { effectiveUser: makeUser({ name: 'eve' }) },
     );
     guard.onHead({ status: 403, reason: '', headers: [] }, { pause: () => {}, resume: () => {}, abort: () => {} });
     guard.onData(Buffer.from('half'));

@@ -3,7 +3,6 @@
 import { expect } from 'chai';
 
 import type { OutgoingIdentity } from '../../src/auth/outgoing.ts';
-import { KexerError } from '../../src/base/errors.ts';
 import { Scope } from '../../src/base/scope.ts';
 import type { Call } from '../../src/clusters/call.ts';
 import { ClusterDirectory } from '../../src/clusters/directory.ts';
@@ -12,7 +11,7 @@ import { LocalCluster } from '../../src/clusters/local-cluster.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { fixedToken } from '../../src/kube/sources.ts';
 import { parseRequestInfo } from '../../src/kube/request-info.ts';
-import { StatusError } from '../../src/kube/status.ts';
+import { encodeStatus, StatusError, unauthorized } from '../../src/kube/status.ts';
 import { makeUser } from '../../src/kube/user.ts';
 import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
 import { startUpstream, type RawClient } from '../rest/support.ts';
@@ -136,12 +135,13 @@ describe('LocalCluster', () => {
   });
 
   it("never passes on a 401 about the impersonator as the caller's", async () => {
-    answer = 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
+    const body = encodeStatus(unauthorized()).toString();
+    answer = `HTTP/1.1 401 Unauthorized\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
     const identity = { headers: [['Impersonate-User', 'eve']], credential: 'impersonator' } as const;
     const refusal: unknown = await cluster
       .exchange(callOf(identity), { ...request, headers: [], signal: scope.signal })
       .catch((error: unknown) => error);
-    expect(refusal).to.be.instanceOf(KexerError).with.property('code', 'badGateway');
+    expect(refusal).to.be.instanceOf(StatusError).with.nested.property('status.code', 502);
     const bare = await cluster.exchange(callOf({ headers: [], credential: 'none' }), {
       ...request,
       headers: [],
