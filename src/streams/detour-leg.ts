@@ -7,7 +7,6 @@ import type { Clock } from '../base/clock.ts';
 import type { Call } from '../clusters/call.ts';
 import { refusedImpersonator } from '../clusters/impersonator-guard.ts';
 import { failure } from '../kube/status.ts';
-import { parseStatus } from '../kube/status-parse.ts';
 import type { HttpAnswer } from '../net/http-answer.ts';
 import { readBody, requestUpgrade } from '../net/upgrade.ts';
 import type { RawHeader } from '../protocol/raw-headers.ts';
@@ -72,8 +71,8 @@ export async function openDetourLeg(
 
 /** kube-apiserver's 401 and 403 about the impersonator are kexer's matter; a kubelet's, which it passes on as they are, have no Status. */
 function refuseOwnProblem(call: Call, status: number, body: Buffer): void {
-  if (call.identity.credential !== 'impersonator' || parseStatus(body.toString('utf8')) === undefined) return;
-  const refusal = refusedImpersonator(status, body, call.identity.effectiveUser.name);
+  if (call.identity.credential !== 'impersonator') return;
+  const refusal = refusedImpersonator(status, body, call.identity.effectiveUser);
   if (refusal !== undefined) throw refusal;
 }
 
