@@ -12,6 +12,7 @@ import type { Clock } from '../base/clock.ts';
 import { codeOf, KexerError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import { statusOf } from '../kube/status.ts';
+import { keepAlive } from '../net/keep-alive.ts';
 import { type AnyResponse, type HttpAnswer, refuseUpgrade, sendAnswer } from '../net/http-answer.ts';
 import { parseQuery } from '../protocol/query.ts';
 import { listItems } from '../protocol/raw-headers.ts';
@@ -25,8 +26,6 @@ import { askStream } from './preflight.ts';
 import type { Detours } from './detour.ts';
 import type { SessionRegistry } from './registry.ts';
 import { type OpenStream, openStream } from './upgrade.ts';
-
-const keepAliveDelayMs = 30_000;
 
 export interface StreamHandlerOptions {
   /** Kexer's version, as the User-Agent of a preflight names it. */
@@ -135,5 +134,5 @@ function prepareSocket(socket: Duplex): void {
   if (!(socket instanceof Socket)) return;
   socket.setTimeout(0);
   socket.setNoDelay(true);
-  socket.setKeepAlive(true, keepAliveDelayMs);
+  keepAlive(socket);
 }

@@ -70,6 +70,8 @@ export class KubeletServer {
   readonly #requests: KubeletRequest[] = [];
   readonly #sockets = new Set<Socket>();
   readonly #tlsSockets = new Set<TLSSocket>();
+  /** While stalled: what lets each go on. */
+  readonly #held = new Map<TLSSocket, () => void>();
   #server: Server | undefined;
   #port: number;
   #isStalled = false;
@@ -150,9 +152,12 @@ export class KubeletServer {
   stall(isStalled: boolean): void {
     if (this.#isStalled === isStalled) return;
     this.#isStalled = isStalled;
-    for (const socket of this.#tlsSockets)
-      if (isStalled) hold(socket);
-      else release(socket);
+    if (isStalled) {
+      for (const socket of this.#tlsSockets) this.#held.set(socket, hold(socket));
+      return;
+    }
+    for (const release of this.#held.values()) release();
+    this.#held.clear();
   }
 
   #track(socket: Socket): void {
@@ -162,8 +167,11 @@ export class KubeletServer {
 
   #trackTls(socket: TLSSocket): void {
     this.#tlsSockets.add(socket);
-    socket.once('close', () => this.#tlsSockets.delete(socket));
-    if (this.#isStalled) hold(socket);
+    socket.once('close', () => {
+      this.#tlsSockets.delete(socket);
+      this.#held.delete(socket);
+    });
+    if (this.#isStalled) this.#held.set(socket, hold(socket));
   }
 
   #note(request: IncomingMessage, user: string, protocol: string, status: number): void {
@@ -277,15 +285,20 @@ export class KubeletServer {
   }
 }
 
-/** Stops a socket from being read and written although its users go on: their resume() does nothing meanwhile. */
-function hold(socket: TLSSocket): void {
+/**
+ * Stops a socket from being read and written although its users go on: their resume() and uncork() do nothing meanwhile. Both kinds of
+ * end(), a socket's and a response's, would otherwise write out what is corked.
+ * @returns what lets it go on.
+ */
+function hold(socket: TLSSocket): () => void {
   socket.pause();
   socket.cork();
   socket.resume = () => socket;
-}
-
-function release(socket: TLSSocket): void {
-  Reflect.deleteProperty(socket, 'resume'); // the prototype's is back
-  socket.uncork();
-  socket.resume();
+  socket.uncork = () => {};
+  return () => {
+    Reflect.deleteProperty(socket, 'resume'); // the prototype's are back
+    Reflect.deleteProperty(socket, 'uncork');
+    while (socket.writableCorked > 0) socket.uncork();
+    socket.resume();
+  };
 }
