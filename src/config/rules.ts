@@ -1,6 +1,8 @@
 // Rules between settings: what makes no sense together. Reads the values as they were given, before defaults and whether or not each
 // is right by itself, so that one run reports everything.
 
+import { parseDuration } from '../base/duration.ts';
+
 /** A broken rule, told at the setting that is easiest to change. */
 export interface BrokenRule {
   readonly key: string;
@@ -53,6 +55,17 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
     read('identity.allowPrivileged') === true && !isImpersonating,
     'identity.allowPrivileged',
     'false, since identity.impersonation is off',
+  );
+  const durationOf = (key: string, defaultText: string): number => {
+    const given = read(key) ?? defaultText;
+    return typeof given === 'string' ? (parseDuration(given) ?? 0) : 0; // a bare 0, or what the schema refuses
+  };
+  const intervalMs = durationOf('sessions.recheckInterval', '5m');
+  const unverifiedMs = durationOf('sessions.maxUnverified', '0');
+  refuseIf(
+    unverifiedMs > 0 && (intervalMs === 0 || unverifiedMs < intervalMs),
+    'sessions.maxUnverified',
+    'at least sessions.recheckInterval, which must not be 0, or 0',
   );
   return broken;
 }

@@ -5,6 +5,8 @@ import { z } from 'zod';
 
 import { parseDuration } from '../base/duration.ts';
 
+import { limits } from './limits.ts';
+
 /** Address types of a node in kube-apiserver's spelling. */
 const addressTypes = ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'] as const;
 
@@ -106,6 +108,12 @@ const sessions = z.strictObject(
     /** How long no byte of payload may pass; keepalives do not count. */
     idleTimeout: duration(0),
     maxDuration: duration(0),
+    /** How often the rights of those who have sessions are asked for again. */
+    recheckInterval: duration(5 * 60_000).refine((ms) => ms === 0 || ms >= 1000, 'a duration of at least 1s, or 0'),
+    /** How long a session may go on when its rights cannot be asked for. */
+    maxUnverified: duration(0),
+    /** Whether a session ends when the token or certificate that began it expires. */
+    endOnExpiry: flag().default(false),
   },
   { error: keysOf },
 );
@@ -125,6 +133,7 @@ export const configSchema = z.strictObject(
     identity: identity.prefault({}),
     streams: streams.prefault({}),
     sessions: sessions.prefault({}),
+    limits: limits.prefault({}),
     log: log.prefault({}),
   },
   { error: keysOf },

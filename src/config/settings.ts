@@ -1,6 +1,8 @@
 // Every setting's other names: the flag and the environment variable that set what the config file's key sets. Flags are named as
 // kube-apiserver's and metrics-server's are, where these have one.
 
+import { limitSettings } from './limits.ts';
+
 /** How a word of the command line or the environment becomes a value. */
 export type SettingKind = 'text' | 'file' | 'integer' | 'boolean' | 'list' | 'duration';
 
@@ -71,6 +73,25 @@ export const settings: readonly Setting[] = [
     kind: 'duration',
     help: 'end sessions that are this old (default 0: never)',
   },
+  {
+    key: 'sessions.recheckInterval',
+    flag: 'session-recheck-interval',
+    kind: 'duration',
+    help: 'ask so often whether users may still have their sessions, and end those of whom may not (default 5m; 0: never)',
+  },
+  {
+    key: 'sessions.maxUnverified',
+    flag: 'session-max-unverified',
+    kind: 'duration',
+    help: 'end sessions whose rights could not be asked for so long, say in an outage (default 0: never)',
+  },
+  {
+    key: 'sessions.endOnExpiry',
+    flag: 'session-end-on-expiry',
+    kind: 'boolean',
+    help: 'end sessions when the token or certificate expires that began them',
+  },
+  ...limitSettings,
   {
     key: 'kubelet.certificateAuthority',
     flag: 'kubelet-certificate-authority',

@@ -50,7 +50,23 @@ describe('loadConfig', () => {
     },
     identity: { impersonation: false, allowPrivileged: false, impersonator: {} },
     streams: { local: 'kubelet' },
-    sessions: { idleTimeout: 0, maxDuration: 0 },
+    sessions: { idleTimeout: 0, maxDuration: 0, recheckInterval: 300_000, maxUnverified: 0, endOnExpiry: false },
+    limits: {
+      sessionsPerUser: 1000,
+      sessions: 5000,
+      sessionStartsPerUser: 3000,
+      sessionStarts: 12_000,
+      bytesPerSecondPerUser: 0,
+      bytesPerSecond: 0,
+      requestsPerUser: 600,
+      requests: 3000,
+      longRunningPerUser: 2000,
+      longRunning: 10_000,
+      strangerConnectionsPerSource: 2000,
+      strangerRequestsPerSource: 1000,
+      headerBytes: 65_536,
+      bodyBytes: 16_777_216,
+    },
     log: { level: 'info' },
   };
 
@@ -89,7 +105,7 @@ describe('loadConfig', () => {
     expect(config).to.deep.equal({
       ...defaults,
       server: { ...defaults.server, shutdownDelay: 0, shutdownGracePeriod: 5_400_000 },
-      sessions: { idleTimeout: 14_400_000, maxDuration: 90_000 },
+      sessions: { ...defaults.sessions, idleTimeout: 14_400_000, maxDuration: 90_000 },
     });
   });
 
@@ -200,6 +216,29 @@ describe('loadConfig', () => {
         'Cannot use --shutdown-delay-duration: it is "15", want a duration such as 15s, 4h or 1m30s, at most 596h',
         'Cannot use --streaming-idle-timeout: it is "600h", want a duration such as 15s, 4h or 1m30s, at most 596h',
         'Cannot use --session-max-duration: it is "30d", want a duration such as 15s, 4h or 1m30s, at most 596h',
+      ],
+    ],
+    [
+      ['--max-sessions', 'many', '--max-header-bytes=0', '--session-recheck-interval', '10ms'],
+      {},
+      [
+        'Cannot use --session-recheck-interval: it is "10ms", want a duration of at least 1s, or 0',
+        'Cannot use --max-sessions: it is "many", want a whole number, 0 for no limit',
+        'Cannot use --max-header-bytes: it is 0, want a whole number from 8192 to 1048576',
+      ],
+    ],
+    [
+      ['--session-max-unverified', '4m59s'],
+      {},
+      [
+        'Cannot use --session-max-unverified: it is "4m59s", want at least sessions.recheckInterval, which must not be 0, or 0',
+      ],
+    ],
+    [
+      ['--session-max-unverified=1h', '--session-recheck-interval=0'],
+      {},
+      [
+        'Cannot use --session-max-unverified: it is "1h", want at least sessions.recheckInterval, which must not be 0, or 0',
       ],
     ],
     [['--kubeconfig='], {}, ['Cannot use --kubeconfig: it is "", want a file name']],
