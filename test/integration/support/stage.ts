@@ -6,7 +6,7 @@ import { join } from 'node:path';
 
 import { systemClock } from '../../../src/base/clock.ts';
 import { Scope } from '../../../src/base/scope.ts';
-import { composeServer } from '../../../src/cli/compose.ts';
+import { composeServer, type RunningKexer } from '../../../src/cli/compose.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { createLogger } from '../../../src/observe/logger.ts';
 import { type Sandbox, type SandboxContext, type SandboxOptions, startSandbox } from '../../../src/sandbox/sandbox.ts';
@@ -42,11 +42,13 @@ export interface AuditEvent {
 export class Stage {
   readonly sandbox: Sandbox;
   readonly port: number;
+  readonly kexer: RunningKexer;
   readonly #scope: Scope;
 
-  constructor(sandbox: Sandbox, port: number, scope: Scope) {
+  constructor(sandbox: Sandbox, kexer: RunningKexer, scope: Scope) {
     this.sandbox = sandbox;
-    this.port = port;
+    this.kexer = kexer;
+    this.port = kexer.port;
     this.#scope = scope;
   }
 
@@ -61,13 +63,14 @@ export class Stage {
         environment: {},
       });
       const log = createLogger({ level: config.log.level });
-      const { port } = await composeServer(
+      const kexer = await composeServer(
         { clock: systemClock, log, scope, environment: process.env, version: '0.0.0-test' },
         config,
       );
-      await sandbox.registerKexer({ port });
+      await kexer.whenReady(scope.signal);
+      await sandbox.registerKexer(kexer);
       await sandbox.ready();
-      return new Stage(sandbox, port, scope);
+      return new Stage(sandbox, kexer, scope);
     } catch (error) {
       await scope.close();
       throw error;
