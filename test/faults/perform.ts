@@ -74,6 +74,7 @@ class Run {
   #session: RunningSession | undefined;
   #isFired = false;
   #wasOpen = false;
+  #hasLeft = false;
   #leaveTimer: NodeJS.Timeout | undefined;
 
   constructor(stage: FaultStage, plan: RunPlan, victim: KexerProcess | undefined, total: number | undefined) {
@@ -86,13 +87,13 @@ class Run {
   async perform(): Promise<Performance> {
     const stage = this.#stage;
     const plan = this.#plan;
-    const prepared = await prepare(stage, plan);
+    const prepared = await prepare(stage, plan, this.#total === undefined ? 'a' : 'b');
     try {
       stage.clientProxy.aimAt(this.#clientPort());
       stage.clientProxy.arm(plan.fault.leg === 'client' ? this.#proxyFault(prepared) : undefined);
       stage.proxyOf(plan.node).arm(plan.fault.leg === 'kubelet' ? this.#proxyFault(prepared) : undefined);
       this.#session = startSession(plan, this.#target(), prepared.work);
-      const report = await this.#withDeadline(this.#session.done);
+      const report = this.#ownEnd(await this.#withDeadline(this.#session.done));
       return { report, expected: prepared.expected, isFired: this.#isFired, wasOpen: this.#wasOpen };
     } finally {
       clearTimeout(this.#leaveTimer);
@@ -185,11 +186,18 @@ class Run {
   /** The client's own patience; a client that cannot even close its socket is one whose machine is gone. */
   #leaveLater(how: 'rst' | 'fin'): void {
     this.#leaveTimer = setTimeout(() => {
+      this.#hasLeft = true;
       // On the wire: a TLS socket cannot reset, and behind a stalled wire nobody would hear of the end.
       if (how === 'rst') this.#stage.clientProxy.reset();
       this.#session?.leave();
       this.#stage.clientProxy.drop();
     }, patienceMs);
+  }
+
+  /** Who goes away reads nothing into what is not there then. */
+  #ownEnd(report: SessionReport | undefined): SessionReport | undefined {
+    if (!this.#hasLeft || report === undefined) return report;
+    return { ...report, result: { kind: 'failure', message: 'the client has left', isTold: false } };
   }
 
   async #withDeadline(done: Promise<SessionReport>): Promise<SessionReport | undefined> {
@@ -256,12 +264,13 @@ function startSession(plan: RunPlan, target: SessionTarget, work: Work): Running
 
 const samplePods = { node1: 'demo', node2: 'db' } as const;
 
-async function prepare(stage: FaultStage, plan: RunPlan): Promise<Prepared> {
+/** @param part of the run: a pod of the same name would be found while the one before it is still ending. */
+async function prepare(stage: FaultStage, plan: RunPlan, part: string): Promise<Prepared> {
   const random = Random.of(plan.seed, -1 - plan.index);
   const work = { pod: samplePods[plan.node], command: [], stdin: undefined, connections: [], isFollowing: false };
   const dispose = (): Promise<void> => Promise.resolve();
   const { sandbox } = stage;
-  const podName = `run-${plan.seed}-${plan.index}`;
+  const podName = `run-${plan.seed}-${plan.index}-${part}`;
   const removing = async (): Promise<void> => {
     removePod(sandbox, podName);
     await Promise.resolve();

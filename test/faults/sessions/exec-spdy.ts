@@ -1,6 +1,7 @@
 // exec and attach over SPDY, v1 to v4, read as client-go reads it: an end of the connection is an end of every stream, and an empty error
 // stream is success.
 
+import { describeError } from '../../../src/base/errors.ts';
 import { connectSpdy, exitAs, SpdyClient, UpgradeRefused } from '../../support/spdy-client.ts';
 import {
   execQuery,
@@ -51,7 +52,7 @@ export class SpdyExecSession implements RunningSession {
       if (error instanceof UpgradeRefused) {
         return { phase: 'refused', result: failure(`${error.status} ${error.body}`, true), received: none };
       }
-      return { phase: 'unreached', result: failure(String(error), false), received: none };
+      return { phase: 'unreached', result: failure(describeError(error), false), received: none };
     }
     try {
       return { phase: 'open', ...(await this.#talk(this.#client, protocol)) };

@@ -1,6 +1,7 @@
 // exec and attach over WebSocket channels, read as client-go and the older clients do: a status counts only before Close 1000, Close 1000
 // without a status is success, any other end is an error whatever came before it.
 
+import { describeError } from '../../../src/base/errors.ts';
 import { once } from 'node:events';
 
 import { Scope } from '../../../src/base/scope.ts';
@@ -68,7 +69,7 @@ export class WebSocketExecSession implements RunningSession {
       if (error instanceof UpgradeRefused) {
         return { phase: 'refused', result: failure(`${error.status} ${error.body}`, true), received: none };
       }
-      return { phase: 'unreached', result: failure(String(error), false), received: none };
+      return { phase: 'unreached', result: failure(describeError(error), false), received: none };
     } finally {
       await scope.close();
     }

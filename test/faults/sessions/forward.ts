@@ -1,6 +1,7 @@
 // Port-forward: natively over SPDY, tunnelled in a WebSocket, or over the legacy WebSocket channels. A forwarded connection counts as whole
 // only if its data stream ended by itself and nothing stood on its error stream; anything else makes kubectl say so.
 
+import { describeError } from '../../../src/base/errors.ts';
 import { Scope } from '../../../src/base/scope.ts';
 import { connectSpdy, SpdyClient, SpdyForwarder, UpgradeRefused } from '../../support/spdy-client.ts';
 import {
@@ -25,7 +26,7 @@ function refusal(error: unknown): SessionReport {
   if (error instanceof UpgradeRefused || error instanceof WebSocketRefused) {
     return { phase: 'refused', result: failure(`${error.status} ${error.body}`, true), received: none };
   }
-  return { phase: 'unreached', result: failure(String(error), false), received: none };
+  return { phase: 'unreached', result: failure(describeError(error), false), received: none };
 }
 
 export class SpdyForwardSession implements RunningSession {

@@ -1,6 +1,7 @@
 // Logs over HTTP/1.1, HTTP/2 and WebSocket. A client takes a body as whole when it ended as its protocol ends a body: last chunk, END_STREAM
 // or Close 1000.
 
+import { describeError } from '../../../src/base/errors.ts';
 import { connect as connectHttp2 } from 'node:http2';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
@@ -187,7 +188,7 @@ export class WebSocketLogSession implements RunningSession {
       if (error instanceof UpgradeRefused) {
         return { phase: 'refused', result: failure(`${error.status} ${error.body}`, true), received: none };
       }
-      return { phase: 'unreached', result: failure(String(error), false), received: none };
+      return { phase: 'unreached', result: failure(describeError(error), false), received: none };
     } finally {
       await scope.close();
     }

@@ -1,0 +1,53 @@
+// The fault campaign, bounded: a seeded loop that breaks sessions at random bytes and looks whether a broken one ever looked whole, whether
+// its failure was told, and whether anything of it is left. `npm run test:faults -- --seed S --runs N` runs as many as there is time for.
+//
+// KEXER_TEST_SEED repeats a run of this test; without it the seed is a new one each time, and printed.
+
+import { expect } from 'chai';
+
+import { runCampaign } from './campaign.ts';
+import { describePlan, planRun } from './plan.ts';
+import { FaultStage } from './support/stage.ts';
+
+const seed = Number(process.env['KEXER_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+const runs = process.env['CI'] === 'true' ? 300 : 60;
+
+describe('faults', function () {
+  // About 0.3 s a run; the rest is for machines that do other things besides.
+  this.timeout(300_000);
+  let stage: FaultStage;
+
+  before(async () => {
+    stage = await FaultStage.start();
+  });
+
+  after(() => stage.stop());
+
+  it(`never look like success and leave nothing behind, ${runs} times with seed ${seed}`, async () => {
+    const { violations } = await runCampaign(stage, { seed, runs });
+    expect(
+      violations,
+      `\n${violations.join('\n')}\nagain: npm run test:faults -- --seed ${seed} --runs ${runs}\n`,
+    ).to.deep.equal([]);
+  });
+});
+
+describe('planRun', () => {
+  it('gives the same plan for the same seed and number, and another one otherwise', () => {
+    expect(describePlan(planRun(7, 3))).to.equal(describePlan(planRun(7, 3)));
+    const plans = new Set(Array.from({ length: 50 }, (_, index) => describePlan(planRun(7, index))));
+    expect(plans.size).to.equal(50);
+  });
+
+  it('reaches every kind, protocol, node, path and fault within what CI runs', () => {
+    const plans = Array.from({ length: 300 }, (_, index) => planRun(1, index));
+    const seen = (of: (plan: ReturnType<typeof planRun>) => string): number => new Set(plans.map(of)).size;
+    expect({
+      kinds: seen(({ kind }) => kind),
+      protocols: seen(({ protocol }) => protocol.label),
+      nodes: seen(({ node }) => node),
+      paths: seen(({ path }) => path),
+      acts: seen(({ fault }) => fault.act.kind),
+    }).to.deep.equal({ kinds: 6, protocols: 18, nodes: 2, paths: 2, acts: 14 });
+  });
+});
