@@ -235,6 +235,25 @@ describe('a session whose pod is deleted', function () {
     expect(code).to.equal(1);
     expect(stderr).to.contain(`the pod default/${pod} was deleted`);
   });
+
+  // The last here, since the right is not given back.
+  it('runs as ever when kexer may not watch pods', async () => {
+    const rules = [{ op: 'replace', path: '/rules/0/verbs', value: ['get'] }];
+    const patch = ['patch', 'clusterrole', 'kexer', '--type=json', '-p', JSON.stringify(rules)];
+    expect((await stage.kubectl(patch, { context: 'cluster' })).code).to.equal(0);
+    const child = stage.spawnKubectl(['exec', '-i', 'demo', '--', 'sh', '-c', 'echo ready; cat; exit 8']);
+    const result = collect(child);
+    await firstOutput(child);
+    const refusals = async (): Promise<number> =>
+      (await stage.audit()).filter(
+        ({ stage: at, requestURI, responseStatus }) =>
+          at === 'ResponseComplete' && requestURI.includes('metadata.name%3Ddemo') && responseStatus?.code === 403,
+      ).length;
+    while ((await refusals()) === 0) await turn();
+    child.stdin.end('still here\n');
+    const { code, stdout } = await result;
+    expect([code, stdout.toString(), await refusals()]).to.deep.equal([8, 'ready\nstill here\n', 1]);
+  });
 });
 
 describe('a dump while kube-apiserver is away', function () {
