@@ -12,6 +12,7 @@ import { userOfCertificate } from './certificate-user.ts';
 import { frontProxyUser } from './front-proxy.ts';
 import type { PeerIdentity } from './peer-identity.ts';
 import type { TokenAuthenticator } from './token-authenticator.ts';
+import { tokenExpiryMs } from './token-expiry.ts';
 import type { TrustSource } from './trust.ts';
 
 export type { PeerIdentity } from './peer-identity.ts';
@@ -21,6 +22,8 @@ export interface AuthenticationInput {
   readonly peer: PeerIdentity | undefined;
   /** Raw and complete: repeated names apart. */
   readonly headers: RawHeaders;
+  /** Address of the socket. No header has a say in it: before authentication nobody is believed. */
+  readonly source: string;
 }
 
 export class Authenticator {
@@ -76,7 +79,7 @@ export class Authenticator {
     const leaf = peer?.chain[0];
     if (peer === undefined || leaf === undefined || clientCa === undefined) return undefined;
     const nowMs = this.#clock.now();
-    const { isTrusted, reason } = peer.check(clientCa, nowMs);
+    const { isTrusted, reason, expiresAtMs } = peer.check(clientCa, nowMs);
     if (!isTrusted) throw new KexerError('unauthenticated', `Cannot trust the client certificate: ${reason}`);
     const user = userOfCertificate(leaf);
     if (user === undefined) return undefined;
@@ -88,15 +91,16 @@ export class Authenticator {
     ) {
       throw new KexerError('unauthenticated', 'Cannot take the front proxy for a user: it names nobody it speaks for');
     }
-    return { via: 'certificate', user };
+    return { via: 'certificate', user, expiresAtMs };
   }
 
-  async #byToken({ headers }: AuthenticationInput): Promise<Caller | undefined> {
+  async #byToken({ headers, source }: AuthenticationInput): Promise<Caller | undefined> {
     const token = bearerTokenOf(headers);
     if (token === undefined) return undefined;
-    const answer = await this.#tokens.authenticate(token);
+    const answer = await this.#tokens.authenticate(token, source);
     if (!answer.isAuthenticated) throw new KexerError('unauthenticated', `Cannot trust the token: ${answer.error}`);
-    return { via: 'token', user: answer.user, token };
+    const expiresAtMs = tokenExpiryMs(token);
+    return { via: 'token', user: answer.user, token, ...(expiresAtMs === undefined ? {} : { expiresAtMs }) };
   }
 }
 

@@ -5,10 +5,18 @@
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 
-import { type CaBundle, type ChainVerdict, holdsAt, verifyChain } from '../certs/verify-chain.ts';
+import { type CaBundle, type ChainVerdict, heldUntil, verifyChain } from '../certs/verify-chain.ts';
 
 /** More certificates than verify-chain.ts accepts, so that a longer chain is refused there and not cut here. */
 const maxCollected = 11;
+
+export interface PeerVerdict {
+  readonly isTrusted: boolean;
+  /** Why not, for logs. */
+  readonly reason: string;
+  /** When the last of the ways ends by which the chain is trusted now. */
+  readonly expiresAtMs: number;
+}
 
 export class PeerIdentity {
   /** As sent: the client's own certificate first. */
@@ -21,16 +29,18 @@ export class PeerIdentity {
     this.#verdicts = new WeakMap();
   }
 
-  /** Whether the chain leads to `bundle` at `nowMs`; the reason why not, for logs. */
-  check(bundle: CaBundle, nowMs: number): { readonly isTrusted: boolean; readonly reason: string } {
+  /** Whether the chain leads to `bundle` at `nowMs`. */
+  check(bundle: CaBundle, nowMs: number): PeerVerdict {
     let verdict = this.#verdicts.get(bundle);
     if (verdict === undefined) {
       verdict = verifyChain(this.chain, bundle);
       this.#verdicts.set(bundle, verdict);
     }
-    if (holdsAt(verdict, nowMs)) return { isTrusted: true, reason: '' };
+    const expiresAtMs = heldUntil(verdict, nowMs);
+    if (expiresAtMs !== undefined) return { isTrusted: true, reason: '', expiresAtMs };
     return {
       isTrusted: false,
+      expiresAtMs: nowMs,
       reason: verdict.reason === '' ? 'it or an issuer is expired or not yet valid' : verdict.reason,
     };
   }

@@ -55,8 +55,8 @@ function authenticateFilter(authenticator: Pick<Authenticator, 'authenticate'>):
     name: 'authenticate',
     async apply(context) {
       if (isOpen(context)) return;
-      const { peer, headers } = context.arrival;
-      context.caller = await authenticator.authenticate({ peer, headers });
+      const { peer, headers, remoteAddress: source } = context.arrival;
+      context.caller = await authenticator.authenticate({ peer, headers, source });
     },
   };
 }

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer, type TLSSocket } from 'node:tls';
@@ -7,7 +8,7 @@ import { expect } from 'chai';
 import { Authenticator } from '../../src/auth/authenticate.ts';
 import type { Caller } from '../../src/auth/caller.ts';
 import { type PeerIdentity, peerIdentityOf } from '../../src/auth/peer-identity.ts';
-import { TokenAuthenticator } from '../../src/auth/token-authenticator.ts';
+import { TokenAuthenticator, type TokenLimits } from '../../src/auth/token-authenticator.ts';
 import { readTrust, type Trust } from '../../src/auth/trust.ts';
 import { KexerError } from '../../src/base/errors.ts';
 import { generateAuthority, generateClient, generateServing } from '../../src/certs/generate.ts';
@@ -26,7 +27,11 @@ class Stand {
   readonly authenticator: Authenticator;
   failure: Error | undefined;
 
-  constructor(data: Record<string, string>, tokens: Record<string, string> = { good: 'alice' }) {
+  constructor(
+    data: Record<string, string>,
+    tokens: Record<string, string> = { good: 'alice' },
+    limits: Partial<TokenLimits> = {},
+  ) {
     this.trust = { current: readTrust(data), hasSynced: true };
     const reviews = {
       reviewToken: (token: string): Promise<TokenAnswer> => {
@@ -44,14 +49,14 @@ class Stand {
     this.authenticator = new Authenticator({
       trust,
       clock,
-      tokens: new TokenAuthenticator({ reviews, clock }, { maxInFlight: 2 }),
+      tokens: new TokenAuthenticator({ reviews, clock }, { maxInFlight: 2, ...limits }),
     });
   }
 
   /** The caller in short, or the error. */
-  async try(headers: RawHeaders, peer?: PeerIdentity): Promise<unknown> {
+  async try(headers: RawHeaders, peer?: PeerIdentity, source = '192.0.2.1'): Promise<unknown> {
     try {
-      return short(await this.authenticator.authenticate({ peer, headers }));
+      return short(await this.authenticator.authenticate({ peer, headers, source }));
     } catch (error) {
       return error instanceof StatusError ? error.status.code : error instanceof KexerError ? error.code : error;
     }
@@ -141,13 +146,14 @@ describe('Authenticator', () => {
         organizations: ['a,b', 'devs'],
         uids: ['u-2'],
       });
-      const caller = await stand.authenticator.authenticate({ peer: peerOf(pair), headers: [] });
+      const caller = await stand.authenticator.authenticate({ peer: peerOf(pair), headers: [], source: '192.0.2.1' });
       expect(caller.user.extra.get('authentication.kubernetes.io/credential-id')?.[0]).to.match(
         /^X509SHA256=[0-9a-f]{64}$/,
       );
       expect({ ...caller, user: { ...caller.user, extra: null } }).to.deep.equal({
         via: 'certificate',
         user: { name: 'bob', uid: 'u-2', groups: ['a,b', 'devs', 'system:authenticated'], extra: null },
+        expiresAtMs: Date.parse(new X509Certificate(pair.cert).validTo),
       });
     });
 
@@ -210,8 +216,35 @@ describe('Authenticator', () => {
       expect(outcomes).to.deep.equal([401, 401, 429, 401]);
     });
 
+    it('leaves reviews to others when one address tries tokens in bulk', async () => {
+      const crowded = new Stand(configMapData(made), { good: 'alice' }, { maxInFlight: 10, maxInFlightPerSource: 2 });
+      const guesses = ['a', 'b', 'c', 'd'].map((token) => crowded.try(bearer(token), undefined, '192.0.2.66'));
+      const honest = crowded.try(bearer('good'), undefined, '192.0.2.1');
+      expect(await Promise.all([...guesses, honest])).to.deep.equal([
+        401,
+        401,
+        429,
+        429,
+        'token alice  devs|system:authenticated',
+      ]);
+      expect(crowded.reviewed).to.deep.equal(['a', 'b', 'good']);
+      // Its reviews are over, so it may ask again; what is remembered needs no review.
+      expect(await crowded.try(bearer('c'), undefined, '192.0.2.66')).to.equal(401);
+    });
+
+    it('bounds the requests of one address that wait for a review, those that join one too', async () => {
+      const crowded = new Stand(configMapData(made), { good: 'alice' }, { maxInFlight: 10, maxWaitingPerSource: 2 });
+      const waiting = [1, 2, 3].map(() => crowded.try(bearer('good'), undefined, '192.0.2.66'));
+      const other = crowded.try(bearer('good'), undefined, '192.0.2.1');
+      const alice = 'token alice  devs|system:authenticated';
+      expect(await Promise.all([...waiting, other])).to.deep.equal([alice, alice, 429, alice]);
+      expect(await crowded.try(bearer('good'), undefined, '192.0.2.66')).to.equal(alice);
+    });
+
     it('keeps the token for the way out', async () => {
-      expect(await stand.authenticator.authenticate({ peer: undefined, headers: bearer('good') })).to.deep.include({
+      expect(
+        await stand.authenticator.authenticate({ peer: undefined, headers: bearer('good'), source: '192.0.2.1' }),
+      ).to.deep.include({
         token: 'good',
       });
     });
@@ -317,7 +350,7 @@ describe('Authenticator', () => {
     it('answers 401 with kube-apiserver’s Status and keeps the reasons for the log', async () => {
       const stranger = peerOf(await generateClient(made.strangerCa, { commonName: 'x' }));
       const error = await stand.authenticator
-        .authenticate({ peer: stranger, headers: bearer('bad') })
+        .authenticate({ peer: stranger, headers: bearer('bad'), source: '192.0.2.1' })
         .catch((thrown: unknown) => thrown);
       expect((error as StatusError).status).to.deep.equal(unauthorized());
       const reasons = ((error as StatusError).cause as AggregateError).errors.map(String);
