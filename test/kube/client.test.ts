@@ -92,16 +92,16 @@ describe('KubeClient.exchange', () => {
     expect(seen).to.deep.equal({
       url: '/prefix/a%2Fb/../c//?x=%zz;y',
       headers: [
-        'host',
+        'Host',
         authority,
-        'connection',
-        'keep-alive',
         'Impersonate-Group',
         'a,b',
         'impersonate-group',
         'c',
         'X-Latin',
         'j\u00c3\u00b6e',
+        'Connection',
+        'keep-alive',
       ],
     });
     expect([answer.status, answer.reason, answer.body.toString()]).to.deep.equal([202, 'Fine', 'body']);
