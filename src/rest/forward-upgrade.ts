@@ -16,7 +16,7 @@ import { splice, type SpliceEnd, type SpliceOptions } from '../net/splice.ts';
 import { readBody, requestUpgrade, type UpgradeAnswer } from '../net/upgrade.ts';
 import { ChunkedDecoder, requestFraming, responseFraming } from '../protocol/framing.ts';
 import { encodeResponseHead } from '../protocol/http-head.ts';
-import { getHeader, listItems, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
+import { getAllHeaders, getHeader, listItems, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
 
 /** kube-apiserver sets none on the head of an upgrade; its own dial to a backend may take 30 s, so this is generous. */
 const answerTimeoutMs = 60_000;
@@ -37,8 +37,7 @@ export async function forwardUpgrade(
   if (framing.kind === 'chunked' || (framing.kind === 'length' && framing.length > 0)) {
     throw new KexerError('badRequest', 'Cannot upgrade a request that has a body');
   }
-  const wanted = getHeader(call.headers, 'Upgrade') ?? '';
-  if (!isProtocolToken(wanted)) throw new KexerError('badRequest', 'Cannot upgrade: want one protocol in Upgrade');
+  const wanted = wantedProtocol(call.headers);
   const route = await call.cluster.dialUpgrade(
     call,
     { method: call.method, target: call.inner.target, headers: call.headers },
@@ -64,6 +63,25 @@ export async function forwardUpgrade(
   socket.write(encodeResponseHead({ status: 101, headers: switchingHeaders(answer.head.headers, agreed) }));
   deps.onSwitched(agreed);
   return splice(socket, route.socket, { headToA: answer.rest, headToB: head, onBytes: deps.onBytes });
+}
+
+/**
+ * HTTP within the connection (h2c), or TLS: requests in there would be nobody's that kexer has asked, on a connection that may be the
+ * impersonator's own.
+ */
+const forbiddenProtocols = /^(?:h2c?|https?|tls)(?:\/|$)/i;
+
+/** @throws KexerError badRequest */
+function wantedProtocol(headers: RawHeaders): string {
+  const values = getAllHeaders(headers, 'Upgrade');
+  const [wanted = ''] = values;
+  if (values.length !== 1 || !isProtocolToken(wanted)) {
+    throw new KexerError('badRequest', 'Cannot upgrade: want one protocol in Upgrade');
+  }
+  if (forbiddenProtocols.test(wanted)) {
+    throw new KexerError('badRequest', `Cannot upgrade to ${wanted}: HTTP/2 is spoken by ALPN here`);
+  }
+  return wanted;
 }
 
 /** `websocket`, `SPDY/3.1`: printable, one token, at most a version. */

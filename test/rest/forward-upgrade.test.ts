@@ -122,6 +122,10 @@ describe('forwardUpgrade', () => {
   const bad: readonly (readonly [name: string, text: string, code: number])[] = [
     ['a body', request.replace('Host: kexer', 'Host: kexer\r\nContent-Length: 5') + 'hello', 400],
     ['two protocols', request.replace('Upgrade: websocket', 'Upgrade: websocket, h2c'), 400],
+    ['two lines of Upgrade', request.replace('Upgrade: websocket', 'Upgrade: websocket\r\nUpgrade: SPDY/3.1'), 400],
+    ['h2c, HTTP in HTTP', request.replace('Upgrade: websocket', 'Upgrade: h2c'), 400],
+    ['HTTP/2.0, its other name', request.replace('Upgrade: websocket', 'Upgrade: HTTP/2.0'), 400],
+    ['TLS in TLS', request.replace('Upgrade: websocket', 'Upgrade: TLS/1.2'), 400],
     ['a protocol of no token', request.replace('Upgrade: websocket', 'Upgrade: web socket'), 400],
   ];
   for (const [name, text, code] of bad) {
