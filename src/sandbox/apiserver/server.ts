@@ -91,6 +91,8 @@ export class ApiServer {
       // Without tickets no session is resumed, so what the handshake verified is what this connection proved.
       secureOptions: tlsConstants.SSL_OP_NO_TICKET,
     });
+    // No limit besides the bytes, as in Go: with one, Node drops header lines silently, identities among them.
+    Object.assign(server, { maxHeadersCount: 0 });
     this.#server = server;
     server.on('connection', (socket: Socket) => this.#track(socket));
     server.on('session', (session) => {
