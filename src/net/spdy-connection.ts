@@ -59,6 +59,11 @@ export interface SpdyConnectionOptions {
   readonly isSilentUntilPeerSpeaks?: boolean;
   /** How long an ended connection waits for the peer to read and to close; starts again while queued bytes get fewer. Default 10 min. */
   readonly lingerTimeoutMs?: number;
+  /**
+   * How long after our GOAWAY has left our FIN waits for the peer's own end; default: not at all. A proxy between closes both its sides at the
+   * first FIN, and what the peer had not read by then is lost if the proxy itself has unread bytes of the peer (its close is a reset).
+   */
+  readonly finDelayMs?: number;
   /** Queued bytes at which isWritable becomes false; at least the socket's own mark. */
   readonly highWaterBytes?: number;
 }
@@ -206,7 +211,7 @@ export class SpdyConnection {
   }
 
   /**
-   * GOAWAY and FIN after all queued bytes. What the peer still sends is read and dropped until it closes, so that its reading is not cut by
+   * GOAWAY and FIN (see `finDelayMs`) after all queued bytes. What the peer still sends is read and dropped until it closes, so that its reading is not cut by
    * a reset; then onEnd. No stream handler is called any more.
    */
   goaway(): void {
@@ -214,8 +219,12 @@ export class SpdyConnection {
     this.#isLeaving = true;
     this.#abandonStreams();
     this.#pingTimer?.cancel();
-    if (!this.#isSilent) this.#writer.write(this.#encoder.goaway(this.#lastPeerStreamId));
-    this.#linger();
+    const isSilent = this.#isSilent;
+    if (!isSilent) this.#writer.write(this.#encoder.goaway(this.#lastPeerStreamId));
+    const { finDelayMs = 0 } = this.#options;
+    // A peer that was told nothing has only the FIN to go by.
+    if (finDelayMs === 0 || isSilent) this.#linger();
+    else this.#lingerBeforeFin(finDelayMs);
   }
 
   /** Closes the socket at once, queued bytes lost. With an error the end is `error` and streams are `cut`; without, it is `closed`. */
@@ -397,6 +406,17 @@ export class SpdyConnection {
     if (this.#end !== undefined) return; // a FIN that follows a GOAWAY
     this.#finish(this.#isLeaving ? { how: 'closed' } : end);
     if (!this.#socket.destroyed) this.#linger();
+  }
+
+  /** Spdystream and client-go close as soon as they have read a GOAWAY; who does not gets the FIN after all. */
+  #lingerBeforeFin(delayMs: number): void {
+    this.#socket.resume();
+    this.#queuedAtLinger = this.#socket.writableLength;
+    this.#lingerTimer = this.#clock.after(delayMs, () => {
+      const { writableLength } = this.#socket;
+      if (writableLength > 0 && writableLength < this.#queuedAtLinger) this.#lingerBeforeFin(delayMs);
+      else this.#linger();
+    });
   }
 
   /** FIN after all queued bytes, then reading into nothing until the peer closes or the time is over. */

@@ -9,6 +9,7 @@ import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } fro
 import { commandEndText, failureStatus } from '../protocol/exit-status.ts';
 import {
   clientEnd,
+  finDelayMs,
   clientKeepalive,
   kubeletKeepalive,
   type Leg,
@@ -86,6 +87,7 @@ export class ExecRelay implements RunningStream {
         maxStreams,
         ...clientKeepalive,
         lingerTimeoutMs,
+        finDelayMs,
         isSilentUntilPeerSpeaks: true,
       },
       { onStream: (stream) => this.#join(stream), onEnd: (end) => this.#clientEnded(end) },

@@ -39,6 +39,12 @@ export const clientKeepalive = { pingIntervalMs, silenceLimitMs: 900_000 } as co
 /** How long a client may take to read what is queued for it after the end; starts anew whenever some of it was read. */
 export const lingerTimeoutMs = 600_000;
 
+/**
+ * How long an SPDY client has to close after our GOAWAY before it gets a FIN as well. client-go closes at once; an apiserver in front of kexer
+ * that sees the FIN first cuts the client off, and with it an error text that the client has not read yet.
+ */
+export const finDelayMs = 5_000;
+
 /** Resolves when a socket is closed, at once if it is. */
 export function socketClosed(socket: Duplex): Promise<void> {
   if (socket.closed) return Promise.resolve();

@@ -10,6 +10,7 @@ import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } fro
 import type { HeaderList } from '../protocol/spdy/frame.ts';
 import {
   clientEnd,
+  finDelayMs,
   clientKeepalive,
   backendEndText,
   kubeletKeepalive,
@@ -68,6 +69,7 @@ export class PortRelay implements RunningStream {
         maxStreams: maxForwardedStreams + 64,
         ...clientKeepalive,
         lingerTimeoutMs,
+        finDelayMs,
         isSilentUntilPeerSpeaks: true,
       },
       { onStream: (stream) => this.#join(stream), onEnd: (end) => this.#clientEnded(end) },

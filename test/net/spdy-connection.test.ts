@@ -551,6 +551,32 @@ describe('SpdyConnection goaway', () => {
     });
   });
 
+  it('keeps its FIN back for a while if told so: until the peer ends, or the time is over', async () => {
+    const results = [];
+    for (const isPeerEnding of [true, false]) {
+      const { connection, peer, clock, takeEvents } = startConnection('server', { options: { finDelayMs: 5000 } });
+      peer.send(peer.synStream(1, 'error'));
+      await settle();
+      peer.take();
+      takeEvents();
+      connection.goaway();
+      peer.send(Buffer.alloc(100_000)); // still read, so that no close of ours becomes a reset
+      await settle();
+      const atOnce = peer.take();
+      if (isPeerEnding) peer.socket.end();
+      else clock.advance(5000);
+      await settle();
+      results.push({ atOnce, later: peer.take(), told: takeEvents() });
+      peer.socket.end();
+      await settle();
+    }
+    const atOnce = ['goaway 1 0'];
+    expect(results).to.deep.equal([
+      { atOnce, later: ['FIN'], told: ['END closed', 'CLOSED'] },
+      { atOnce, later: ['FIN'], told: [] },
+    ]);
+  });
+
   it('ends as closed when the peer answers by GOAWAY or resets after everything has left', async () => {
     const results = [];
     for (const answer of ['goaway', 'reset']) {

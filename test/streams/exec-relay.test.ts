@@ -367,8 +367,18 @@ describe('ExecRelay', () => {
       await until(() => rig.kubelet.streams.length === 2);
       rig.kubelet.of('error').stream.write(Buffer.from(success));
       rig.kubelet.connection.goaway();
-      await until(() => rig.innerSocket.writableEnded);
+      await until(() => rig.innerKubeletSocket.destroyed);
     }
+
+    it('gives a client that does not close at GOAWAY its FIN after five seconds', async () => {
+      await endWithRawClient();
+      rig.clientSocket.resume();
+      await quiet();
+      const atOnce = rig.innerSocket.writableEnded;
+      rig.clock.advance(5000);
+      await until(() => rig.innerSocket.writableEnded);
+      expect(atOnce).to.equal(false);
+    });
 
     it('lingers until the client has closed, and reads what it still sends', async () => {
       await endWithRawClient();
@@ -384,6 +394,8 @@ describe('ExecRelay', () => {
 
     it('gives a client that neither reads nor closes ten minutes', async () => {
       await endWithRawClient();
+      rig.clock.advance(5000);
+      await until(() => rig.innerSocket.writableEnded);
       rig.clock.advance(599_000);
       await quiet();
       expect(rig.innerSocket.destroyed).to.equal(false);

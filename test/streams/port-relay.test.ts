@@ -174,6 +174,9 @@ describe('TunnelDuplex', () => {
     await until(() => rig.kubelet.streams.length === 2 && rig.kubelet.text('data') === 'ping');
     rig.kubelet.of('data').stream.write(Buffer.alloc(100_000, 1));
     rig.kubelet.connection.goaway();
+    await until(() => Buffer.concat(received).length > 100_000);
+    await quiet();
+    rig.clock.advance(5000); // this client does not close at GOAWAY
     await until(() => closeCode !== 0);
     const seen = new SpdyDecoder().acceptChunk(Buffer.concat(received));
     const bytes = seen.reduce(
