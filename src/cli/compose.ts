@@ -32,6 +32,7 @@ import type { Logger } from '../observe/logger.ts';
 import { ClustersResource } from '../server/clusters-resource.ts';
 import { createFilters } from '../server/filters.ts';
 import { Health } from '../server/health.ts';
+import { RequestLimits, requestLimitOptions } from '../server/request-limits.ts';
 import { createRoute } from '../server/router.ts';
 import { Server } from '../server/server.ts';
 import { Shutdown } from '../server/shutdown.ts';
@@ -64,6 +65,8 @@ export interface RunningKexer {
 
 /** TokenReviews under way at once; a stranger's tokens can cause no more. */
 const maxTokenReviews = 100;
+/** Of one address, behind which may be a load balancer with everybody: half, so that the other half is left to others. */
+const maxTokenReviewsPerSource = 50;
 
 /** @throws KexerError config with one sentence that names the setting, what was seen and what is wanted. */
 export async function composeServer(deps: ComposeDeps, config: Config): Promise<RunningKexer> {
@@ -92,7 +95,14 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     onError: (err) => lines.informerFailed(log, { informer: 'extension-apiserver-authentication', err }),
     onProblem: (problem) => lines.trustProblem(log, { problem }),
   });
-  const tokens = new TokenAuthenticator({ reviews, clock }, { maxInFlight: maxTokenReviews });
+  const tokens = new TokenAuthenticator(
+    { reviews, clock },
+    {
+      maxInFlight: maxTokenReviews,
+      maxInFlightPerSource: maxTokenReviewsPerSource,
+      maxWaitingPerSource: config.limits.strangerRequestsPerSource,
+    },
+  );
   const authenticator = new Authenticator({ trust, tokens, clock });
   const authorizer = new Authorizer({ reviews, clock });
   const identities = new OutgoingIdentities({ authorizer }, config.identity);
@@ -149,7 +159,8 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   ]);
   const clusters = new ClustersResource({ clock, directory, isReady });
   const route = createRoute({ clock, directory, streams, clusters, health, version: new VersionInfo(version) });
-  const filters = createFilters({ authenticator, authorizer, shutdown });
+  const requestLimits = new RequestLimits({ clock }, requestLimitOptions(config.limits));
+  const filters = createFilters({ authenticator, authorizer, limits: requestLimits, shutdown });
   const { shutdownDelay: delayMs, shutdownGracePeriod: gracePeriodMs } = config.server;
   const server = new Server(
     { clock, log, filters, route, shutdown, sessions },

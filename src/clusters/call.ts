@@ -43,4 +43,9 @@ export interface Call {
   readonly signal: AbortSignal;
   /** Milliseconds of the monotonic clock. */
   readonly receivedAtMs: number;
+  /**
+   * To be called once kube-apiserver has taken the call, and before the client is told: from then on it counts as the effective user's.
+   * @throws StatusError 429 if they have no room for it.
+   */
+  readonly accepted: () => void;
 }

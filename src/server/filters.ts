@@ -1,4 +1,4 @@
-// The filters of the pipeline in their order: request info, shutdown, authenticate, authorize. Each is small and knows only the context.
+// The filters of the pipeline in their order: request info, shutdown, authenticate, limits, authorize. Each is small and knows only the context.
 
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { AccessQuestion, Authorizer } from '../auth/authorize.ts';
@@ -8,6 +8,7 @@ import type { RequestInfo } from '../kube/request-info.ts';
 
 import type { Filter } from './pipeline.ts';
 import type { RequestContext } from './request-context.ts';
+import type { RequestLimits } from './request-limits.ts';
 import { parseRequestPath } from './request-path.ts';
 import type { Shutdown } from './shutdown.ts';
 
@@ -18,12 +19,14 @@ const openPaths = new Set(['/livez', '/readyz', '/healthz', '/version']);
 export function createFilters(deps: {
   authenticator: Pick<Authenticator, 'authenticate'>;
   authorizer: Pick<Authorizer, 'authorize'>;
+  limits: Pick<RequestLimits, 'admit'>;
   shutdown: Shutdown;
 }): readonly Filter[] {
   return [
     requestInfoFilter(),
     shutdownFilter(deps.shutdown),
     authenticateFilter(deps.authenticator),
+    limitsFilter(deps.limits),
     authorizeFilter(deps.authorizer),
   ];
 }
@@ -57,6 +60,16 @@ function authenticateFilter(authenticator: Pick<Authenticator, 'authenticate'>):
       if (isOpen(context)) return;
       const { peer, headers, remoteAddress: source } = context.arrival;
       context.caller = await authenticator.authenticate({ peer, headers, source });
+    },
+  };
+}
+
+/** Before authorization, which asks questions: who is over a limit causes none. What one source may have is authentication's to bound. */
+function limitsFilter(limits: Pick<RequestLimits, 'admit'>): Filter {
+  return {
+    name: 'limits',
+    apply(context) {
+      if (!isOpen(context)) limits.admit(context);
     },
   };
 }

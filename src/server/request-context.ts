@@ -10,6 +10,7 @@ import type { Caller } from '../auth/caller.ts';
 import { KexerError } from '../base/errors.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
+import type { Ticket } from './request-limits.ts';
 import type { RequestPath } from './request-path.ts';
 
 /** Both servers' requests; HTTP/2 through Node's compatibility API. */
@@ -46,6 +47,8 @@ export class RequestContext {
   #caller: Caller | undefined;
   /** What made the request fail, for the log. */
   failure: unknown;
+  /** How the request is counted; undefined: no limit counts it. */
+  ticket: Ticket | undefined;
 
   constructor(arrival: Arrival, exchange: Exchange) {
     this.arrival = arrival;
@@ -53,6 +56,7 @@ export class RequestContext {
     this.#path = undefined;
     this.#caller = undefined;
     this.failure = undefined;
+    this.ticket = undefined;
   }
 
   get path(): RequestPath {

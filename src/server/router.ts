@@ -111,10 +111,12 @@ function upgradeSubject(call: Call, protocol: string): SessionSubject {
 async function callOf(
   deps: RouterDeps,
   path: RequestPath & { kind: 'cluster' },
-  { arrival, caller }: RequestContext,
+  { arrival, caller, ticket }: RequestContext,
 ): Promise<Call> {
   const cluster = deps.directory.find(path.namespace, path.cluster);
   const identity = await cluster.identify(caller, arrival.headers, path.inner.info);
+  const countAsEffective = (): void => ticket?.countAs(identity.effectiveUser.name);
+  if (identity.isEffectiveProven) countAsEffective();
   const { id, method, headers, httpVersion, isUpgrade, remoteAddress, auditId, signal, receivedAtMs } = arrival;
   return {
     id,
@@ -131,6 +133,8 @@ async function callOf(
     auditId,
     signal,
     receivedAtMs,
+    // An ordinary call is as good as over when its answer comes, and may have changed something: nothing is left to count or refuse.
+    accepted: ticket?.kind === 'requests' ? () => {} : countAsEffective,
   };
 }
 

@@ -101,6 +101,7 @@ describe('LocalCluster', () => {
       auditId: 'audit-1',
       signal: scope.signal,
       receivedAtMs: 0,
+      accepted: () => {},
     };
   }
 

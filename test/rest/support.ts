@@ -212,6 +212,7 @@ async function serve(cluster: LocalCluster, exchange: Exchange, remoteAddress: s
       auditId: 'audit-1',
       signal: controller.signal,
       receivedAtMs: 0,
+      accepted: () => {},
     };
     if (exchange.kind === 'request') await forward(call, exchange.request, exchange.response);
     else {

@@ -92,6 +92,7 @@ describe('Server', () => {
         filters: createFilters({
           authenticator: { authenticate: (input) => authenticate(input) },
           authorizer,
+          limits: { admit: () => {} },
           shutdown,
         }),
         route: createRoute({

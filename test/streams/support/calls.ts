@@ -138,6 +138,7 @@ export function makeCall(
     auditId: 'audit-1',
     signal: options.signal ?? new AbortController().signal,
     receivedAtMs: 0,
+    accepted: () => {},
   };
   return parts;
 }
