@@ -273,7 +273,7 @@ describe('bad input', function () {
     it('answers 503 with Retry-After while kube-apiserver is down, and serves when it is back', async () => {
       await sandbox.apiserver.kill();
       const answer = await ask(get(`${outer}/api/v1/namespaces/default/pods`), admin);
-      expect(answer.status).to.equal(503);
+      expect(answer.status, `${answer.body} ${JSON.stringify(kexer.log.slice(-4))}`).to.equal(503);
       expect(answer.headers).to.match(/\r\nRetry-After: 1(\r\n|$)/);
       expect(messageOf(answer)).to.match(/^Cannot reach the apiserver at 127\.0\.0\.1:\d+: /);
       expect((await ask(get('/livez'))).status).to.equal(200);
