@@ -58,7 +58,8 @@ export class PodConnect {
   async handle(request: ApiRequest): Promise<boolean> {
     const { info } = request;
     if (info.apiGroup !== '' || info.apiVersion !== 'v1' || info.resource !== 'pods') return false;
-    if (!isKind(info.subresource) || !methods.has(request.method) || info.name === '') return false;
+    // Three parts: only `proxy` has a path behind it, so anything deeper is no route at all.
+    if (!isKind(info.subresource) || !methods.has(request.method) || info.parts.length !== 3) return false;
     const target = await this.#prepare(request, info.subresource);
     if (!request.isUpgrade || !request.canUpgrade) throw new StatusError(badRequest('Upgrade request required'));
     await this.#connect(request, info.subresource, target);

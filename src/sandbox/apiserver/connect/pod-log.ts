@@ -34,7 +34,7 @@ export class PodLog {
   async handle(request: ApiRequest): Promise<boolean> {
     const { info } = request;
     const isLog = info.apiGroup === '' && info.resource === 'pods' && info.subresource === 'log';
-    if (!isLog || info.apiVersion !== 'v1' || request.method !== 'GET' || info.name === '') return false;
+    if (!isLog || info.apiVersion !== 'v1' || request.method !== 'GET' || info.parts.length !== 3) return false;
     const { namespace, name } = info;
     const options = decodeLogOptions(name, request.query);
     const pod = this.#deps.store.mustGet({ group: '', resource: 'pods', namespace, name });
