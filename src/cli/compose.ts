@@ -158,7 +158,9 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     { name: 'admission-informers', isHealthy: () => !isDirect || admission.hasTried },
   ]);
   const clusters = new ClustersResource({ clock, directory, isReady });
-  const route = createRoute({ clock, directory, streams, clusters, health, version: new VersionInfo(version) });
+  const maxBodyBytes = config.limits.bodyBytes;
+  const versionInfo = new VersionInfo(version);
+  const route = createRoute({ clock, directory, streams, clusters, health, version: versionInfo, maxBodyBytes });
   const requestLimits = new RequestLimits({ clock }, requestLimitOptions(config.limits));
   const filters = createFilters({ authenticator, authorizer, limits: requestLimits, shutdown });
   const { shutdownDelay: delayMs, shutdownGracePeriod: gracePeriodMs } = config.server;

@@ -49,3 +49,13 @@ export interface Call {
    */
   readonly accepted: () => void;
 }
+
+/** Says that kube-apiserver has taken the call; `undo` closes what was opened for it. @throws StatusError 429 as {@link Call.accepted}. */
+export function acceptCall(call: Pick<Call, 'accepted'>, undo: () => void): void {
+  try {
+    call.accepted();
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}

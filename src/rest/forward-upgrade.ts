@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises';
 
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
-import type { Call } from '../clusters/call.ts';
+import { acceptCall, type Call } from '../clusters/call.ts';
 import { maxRefusalBytes, mayRefuseImpersonator, refusedImpersonator } from '../clusters/impersonator-guard.ts';
 import { lingerAndDestroy, refuseUpgrade } from '../net/http-answer.ts';
 import { splice, type SpliceEnd, type SpliceOptions } from '../net/splice.ts';
@@ -60,6 +60,7 @@ export async function forwardUpgrade(
     route.socket.destroy();
     throw new KexerError('badGateway', 'Cannot upgrade: the apiserver switched to a protocol nobody asked for');
   }
+  acceptCall(call, () => route.socket.destroy());
   socket.write(encodeResponseHead({ status: 101, headers: switchingHeaders(answer.head.headers, agreed) }));
   deps.onSwitched(agreed);
   return splice(socket, route.socket, { headToA: answer.rest, headToB: head, onBytes: deps.onBytes });

@@ -13,43 +13,63 @@ import { abortResponse, flushHead, setHead } from '../net/http-answer.ts';
 import { requestFraming, type RequestFraming } from '../protocol/framing.ts';
 import { listItems, type RawHeaders } from '../protocol/raw-headers.ts';
 
-import { requestBody } from './request-body.ts';
+import { bodyTooLarge, requestBody } from './request-body.ts';
 
 type AnyRequest = IncomingMessage | Http2ServerRequest;
 type AnyResponse = ServerResponse | Http2ServerResponse;
+
+export interface ForwardLimits {
+  /** 0: no limit. */
+  readonly maxBodyBytes: number;
+}
 
 /** Methods that may run twice: a kept-alive connection that the apiserver closed at that very moment is no failure of theirs. */
 const repeatableMethods = new Set(['GET', 'HEAD']);
 
 /**
  * Resolves when the answer is complete or broken off.
- * @throws KexerError badRequest, unreachable, tls, timeout, badGateway; only while nothing of the answer was written.
+ * @throws StatusError 429; KexerError badRequest, tooLarge, unreachable, tls, timeout, badGateway; only while nothing of the answer was written.
  */
-export async function forward(call: Call, request: AnyRequest, response: AnyResponse): Promise<void> {
+export async function forward(
+  call: Call,
+  request: AnyRequest,
+  response: AnyResponse,
+  limits: ForwardLimits,
+): Promise<void> {
   const framing = requestFraming({
     headers: call.headers,
     httpVersion: call.httpVersion,
     isEndOfStream: 'stream' in request && request.stream.endAfterHeaders,
   });
+  const { maxBodyBytes } = limits;
+  if (framing.kind === 'length' && maxBodyBytes > 0 && framing.length > maxBodyBytes) throw bodyTooLarge(maxBodyBytes);
   try {
-    await forwardOnce(call, request, response, framing);
+    await forwardOnce(call, request, response, framing, limits);
   } catch (error) {
     const mayRepeat = framing.kind === 'none' && repeatableMethods.has(call.method) && diedBeforeAnswer(error);
     if (!mayRepeat || call.signal.aborted) throw error;
-    await forwardOnce(call, request, response, framing);
+    await forwardOnce(call, request, response, framing, limits);
   }
 }
 
-function forwardOnce(call: Call, request: AnyRequest, response: AnyResponse, framing: RequestFraming): Promise<void> {
+function forwardOnce(
+  call: Call,
+  request: AnyRequest,
+  response: AnyResponse,
+  framing: RequestFraming,
+  { maxBodyBytes }: ForwardLimits,
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    const relay = new AnswerRelay(response, resolve, reject);
+    const relay = new AnswerRelay(call, response, resolve, reject);
     const controller = call.cluster.stream(
       call,
       {
         method: call.method,
         target: call.inner.target,
         headers: call.headers,
-        ...(framing.kind === 'none' ? {} : { body: requestBody(request) }),
+        ...(framing.kind === 'none'
+          ? {}
+          : { body: requestBody(request, framing.kind === 'length' ? 0 : maxBodyBytes) }),
         ...(framing.kind === 'length' ? { contentLength: framing.length } : {}),
       },
       relay,
@@ -60,13 +80,15 @@ function forwardOnce(call: Call, request: AnyRequest, response: AnyResponse, fra
 
 /** From the apiserver's answer to the client's response. */
 class AnswerRelay implements AnswerSink {
+  readonly #call: Call;
   readonly #response: AnyResponse;
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
   #controller: AnswerController | undefined;
   #forget: () => void;
 
-  constructor(response: AnyResponse, resolve: () => void, reject: (error: Error) => void) {
+  constructor(call: Call, response: AnyResponse, resolve: () => void, reject: (error: Error) => void) {
+    this.#call = call;
     this.#response = response;
     this.#resolve = resolve;
     this.#reject = reject;
@@ -92,6 +114,15 @@ class AnswerRelay implements AnswerSink {
 
   onHead(answer: { status: number; reason: string; headers: RawHeaders }, controller: AnswerController): void {
     if (this.#response.destroyed) return;
+    // Only what changed nothing can still be refused: a watch, which may last.
+    if (answer.status < 300 && repeatableMethods.has(this.#call.method)) {
+      try {
+        this.#call.accepted();
+      } catch (error) {
+        controller.abort(error instanceof Error ? error : new Error(String(error)));
+        return;
+      }
+    }
     try {
       setHead(this.#response, answer.status, answerHeaders(answer.headers));
       // At once: a watch may be silent for minutes after its head.

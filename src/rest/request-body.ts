@@ -8,9 +8,56 @@ import { Readable } from 'node:stream';
 
 import { KexerError } from '../base/errors.ts';
 
-/** The body of a request that has one. Errors if the client leaves before its end. */
-export function requestBody(request: IncomingMessage | Http2ServerRequest): Readable {
-  return 'stream' in request ? new Http2Body(request.stream) : request;
+/**
+ * The body of a request that has one. Errors if the client leaves before its end, or goes on after `maxBytes`.
+ * @param maxBytes 0: no limit.
+ */
+export function requestBody(request: IncomingMessage | Http2ServerRequest, maxBytes: number): Readable {
+  const body = 'stream' in request ? new Http2Body(request.stream) : request;
+  return maxBytes === 0 ? body : new BoundedBody(body, maxBytes);
+}
+
+/** In kube-apiserver's words for its own limit. */
+export function bodyTooLarge(maxBytes: number): KexerError {
+  return new KexerError('tooLarge', `Request entity too large: limit is ${maxBytes}`);
+}
+
+class BoundedBody extends Readable {
+  readonly #source: Readable;
+  #missing: number;
+
+  constructor(source: Readable, maxBytes: number) {
+    super();
+    this.#source = source;
+    this.#missing = maxBytes;
+    source.on('data', (chunk: Buffer) => {
+      if (this.destroyed) return;
+      this.#missing -= chunk.length;
+      if (this.#missing < 0) this.destroy(bodyTooLarge(maxBytes));
+      else if (!this.push(chunk)) source.pause();
+    });
+    source.on('end', () => {
+      if (!this.destroyed) this.push(null);
+    });
+    source.on('error', (error) => this.destroy(error));
+    source.on('close', () => {
+      if (!source.readableEnded) this.destroy(cutShort());
+    });
+  }
+
+  override _read(): void {
+    this.#source.resume();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    // Not destroyed: that would be the connection's end, and the answer has still to leave by it. What else comes is dropped.
+    this.#source.resume();
+    callback(error);
+  }
+}
+
+function cutShort(): KexerError {
+  return new KexerError('clientGone', 'Cannot read the whole request: the client has left');
 }
 
 class Http2Body extends Readable {
@@ -45,6 +92,6 @@ class Http2Body extends Readable {
   }
 
   #cut(): void {
-    this.destroy(new KexerError('clientGone', 'Cannot read the whole request: the client has left'));
+    this.destroy(cutShort());
   }
 }

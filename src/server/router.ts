@@ -16,6 +16,7 @@ import { discoveryAnswer } from './discovery.ts';
 import type { Health } from './health.ts';
 import type { Route } from './pipeline.ts';
 import type { Exchange, RequestContext } from './request-context.ts';
+import { isLongRunning } from './request-limits.ts';
 import type { RequestPath } from './request-path.ts';
 import type { VersionInfo } from './version-info.ts';
 
@@ -26,6 +27,8 @@ export interface RouterDeps {
   readonly clusters: ClustersResource;
   readonly health: Health;
   readonly version: VersionInfo;
+  /** Of an ordinary call; what goes to a proxy subresource is another server's to bound. 0: no limit. */
+  readonly maxBodyBytes: number;
 }
 
 export function createRoute(deps: RouterDeps): Route {
@@ -45,7 +48,8 @@ export function createRoute(deps: RouterDeps): Route {
     } else if (deps.streams.handles(call)) {
       await deps.streams.handleRequest(call, exchange.request, exchange.response);
     } else {
-      await forward(call, exchange.request, exchange.response);
+      const maxBodyBytes = isLongRunning(call.inner.info) ? 0 : deps.maxBodyBytes;
+      await forward(call, exchange.request, exchange.response, { maxBodyBytes });
     }
   };
 }

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream';
 import type { Authorizer } from '../auth/authorize.ts';
 import type { Clock } from '../base/clock.ts';
 import { codeOf, KexerError } from '../base/errors.ts';
-import type { Call } from '../clusters/call.ts';
+import { acceptCall, type Call } from '../clusters/call.ts';
 import { statusOf } from '../kube/status.ts';
 import { keepAlive } from '../net/keep-alive.ts';
 import { type AnyResponse, type HttpAnswer, refuseUpgrade, sendAnswer } from '../net/http-answer.ts';
@@ -112,14 +112,16 @@ export class StreamHandler {
     sendAnswer(response, answer);
   }
 
-  #open(call: Call, early: EarlyBytes): Promise<OpenStream | HttpAnswer> {
+  async #open(call: Call, early: EarlyBytes): Promise<OpenStream | HttpAnswer> {
     const kind = streamKindOf(call);
     const isWebSocket = listItems(call.headers, 'Upgrade').some((token) => token.toLowerCase() === 'websocket');
     if (kind === undefined || (kind === 'log' && !isWebSocket)) {
       throw new KexerError('badRequest', 'Cannot upgrade: this path knows no such upgrade');
     }
     const signal = AbortSignal.any([call.signal, early.gone]);
-    return openStream({ ...this.#deps, version: this.#options.version }, call, kind, signal);
+    const opened = await openStream({ ...this.#deps, version: this.#options.version }, call, kind, signal);
+    if ('run' in opened) acceptCall(call, () => opened.discard());
+    return opened;
   }
 
   #answerOf(call: Call, error: unknown): HttpAnswer {

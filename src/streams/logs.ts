@@ -2,7 +2,7 @@
 // response, since a clean end would make half a log look like a whole one.
 
 import { describeError } from '../base/errors.ts';
-import type { Call } from '../clusters/call.ts';
+import { acceptCall, type Call } from '../clusters/call.ts';
 import { abortResponse, type AnyResponse, flushHead, sendAnswer, setHead } from '../net/http-answer.ts';
 import type { LogBody } from './log-body.ts';
 import { logSubject, type LogSourceDeps, type OpenLog, openLog } from './log-source.ts';
@@ -17,6 +17,7 @@ export async function serveLog(deps: LogSourceDeps & RunSessionDeps, call: Call,
     sendAnswer(response, log);
     return;
   }
+  acceptCall(call, () => log.body.destroy());
   const subject = logSubject(call, log, `HTTP/${call.httpVersion}`);
   await runSession(deps, call, subject, (session) => {
     response.setHeader('Audit-Id', call.auditId);

@@ -109,8 +109,18 @@ export async function startUpstream(
   return address.port;
 }
 
+export interface FrontOptions {
+  readonly maxBodyBytes: number;
+  /** Of every call. */
+  readonly accepted: () => void;
+}
+
 /** @param upstreamPort where the cluster's apiserver is, over plain HTTP. */
-export async function startFront(scope: Scope, upstreamPort: number): Promise<Front> {
+export async function startFront(
+  scope: Scope,
+  upstreamPort: number,
+  options: FrontOptions = { maxBodyBytes: 0, accepted: () => {} },
+): Promise<Front> {
   const pair = await servingPair();
   const clientOf = (): KubeClient => {
     const client = new KubeClient(
@@ -151,7 +161,7 @@ export async function startFront(scope: Scope, upstreamPort: number): Promise<Fr
   const listener = new Listener(
     { pair },
     {
-      onExchange: (exchange, { remoteAddress }) => void serve(cluster, exchange, remoteAddress),
+      onExchange: (exchange, { remoteAddress }) => void serve(cluster, exchange, remoteAddress, options),
       onConnectionError: () => {},
     },
   );
@@ -184,7 +194,12 @@ export async function startFront(scope: Scope, upstreamPort: number): Promise<Fr
   };
 }
 
-async function serve(cluster: LocalCluster, exchange: Exchange, remoteAddress: string): Promise<void> {
+async function serve(
+  cluster: LocalCluster,
+  exchange: Exchange,
+  remoteAddress: string,
+  { maxBodyBytes, accepted }: FrontOptions,
+): Promise<void> {
   const { request } = exchange;
   const controller = new AbortController();
   (exchange.kind === 'request' ? exchange.response : exchange.socket).once('close', () => controller.abort());
@@ -212,9 +227,9 @@ async function serve(cluster: LocalCluster, exchange: Exchange, remoteAddress: s
       auditId: 'audit-1',
       signal: controller.signal,
       receivedAtMs: 0,
-      accepted: () => {},
+      accepted,
     };
-    if (exchange.kind === 'request') await forward(call, exchange.request, exchange.response);
+    if (exchange.kind === 'request') await forward(call, exchange.request, exchange.response, { maxBodyBytes });
     else {
       const deps = { clock: systemClock, onSwitched: () => {} };
       await forwardUpgrade(deps, call, exchange.request, exchange.socket, exchange.head);

@@ -114,6 +114,7 @@ describe('Server', () => {
           clusters: new ClustersResource({ clock, directory, isReady: () => true }),
           health,
           version: new VersionInfo('0.0.0'),
+          maxBodyBytes: 0,
         }),
       },
       { pair: await servingPair(), drain: { delayMs: 0, gracePeriodMs: 0 } },
