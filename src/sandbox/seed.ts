@@ -65,7 +65,12 @@ const kexerBindings: readonly SeedBinding[] = [
   { name: 'kexer', role: 'kexer', accounts: [`${kexerNamespace}/kexer`] },
   { name: 'kexer:system:auth-delegator', role: 'system:auth-delegator', accounts: [`${kexerNamespace}/kexer`] },
   { name: 'kexer-impersonator', role: 'kexer-impersonator', accounts: [`${kexerNamespace}/kexer-impersonator`] },
-  { name: 'kexer-kubelet', role: 'kexer-kubelet', users: [userKexerKubelet] },
+  {
+    name: 'kexer-kubelet',
+    role: 'kexer-kubelet',
+    users: [userKexerKubelet],
+    accounts: [`${kexerNamespace}/kexer-kubelet`],
+  },
 ];
 
 /** Bindings inside a namespace, to ClusterRoles. */
@@ -110,7 +115,7 @@ export async function seedCluster(cluster: ClusterClient, options: SeedOptions):
   for (const { namespace, kind, ...binding } of namespacedBindings) {
     await createBinding(cluster, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
   }
-  for (const name of ['kexer', 'kexer-impersonator']) await createAccount(cluster, kexerNamespace, name);
+  for (const name of ['kexer', 'kexer-impersonator', 'kexer-kubelet']) await createAccount(cluster, kexerNamespace, name);
   await seedKubernetesService(cluster, options.apiserverPort);
   await seedLocalApiServices(cluster);
 }

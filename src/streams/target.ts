@@ -4,7 +4,7 @@
 import type { Cluster, NodeObject, PodObject } from '../clusters/cluster.ts';
 import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
-import { badRequest, StatusError } from '../kube/status.ts';
+import { badGateway, badRequest, StatusError } from '../kube/status.ts';
 import { checkNames } from './names.ts';
 
 /** Enough to say which node's kubelet has the pod. */
@@ -38,7 +38,9 @@ const mirrorAnnotation = 'kubernetes.io/config.mirror';
 /** @throws StatusError as kube-apiserver answers; KexerError badRequest. */
 export async function findPlace(cluster: Cluster, question: TargetQuestion, signal: AbortSignal): Promise<Place> {
   checkNames({ ...question, container: question.container ?? '' });
-  const pod = await cluster.pod(question.namespace, question.pod, signal);
+  const pod = await cluster.pod(question.namespace, question.pod, signal).catch((error: unknown) => {
+    throw ownRefusal(error) ?? error;
+  });
   const container = question.container === undefined ? '' : resolveContainer(pod, question.container);
   checkNames({ ...question, container });
   const nodeName = pod.spec.nodeName ?? '';
@@ -51,6 +53,17 @@ export async function findPlace(cluster: Cluster, question: TargetQuestion, sign
     container,
     node: nodeName,
   };
+}
+
+/** A 401 or 403 of kexer's own read is kexer's matter, and no answer to the caller: its text names kexer's account. */
+function ownRefusal(error: unknown): StatusError | undefined {
+  const code = error instanceof StatusError ? error.status.code : 0;
+  if (code !== 401 && code !== 403) return undefined;
+  const text =
+    code === 401
+      ? "kube-apiserver does not accept kexer's own credential"
+      : 'kube-apiserver does not let kexer find pods: its account needs the verb "get" on "pods"';
+  return new StatusError(badGateway(text), { cause: error });
 }
 
 /** @throws KexerError unreachable if kexer does not know the node, or it has no usable address. */
