@@ -177,6 +177,8 @@ export const changes: readonly Command[] = [
   read('wait --for=condition=Available deployment/web --timeout=20s'),
   read('get deployment web'),
   read('scale deployment web --replicas=2'),
+  // Waited for first: how many lines of progress a rollout prints is a matter of timing.
+  read('wait --for=jsonpath={.status.availableReplicas}=2 deployment/web --timeout=20s'),
   read('rollout status deployment web --timeout=20s'),
   read('get deployment web -o jsonpath={.spec.replicas}'),
   read('scale deployment nope --replicas=2', { code: 1 }),
