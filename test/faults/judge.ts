@@ -57,7 +57,7 @@ function isClientLegLost(plan: RunPlan): boolean {
 
 /** kexer knows what broke and the client can still be told. */
 function mustBeTold(plan: RunPlan): boolean {
-  if (plan.path !== 'direct' || isClientLegLost(plan)) return false;
+  if (isClientLegLost(plan)) return false;
   const { act, leg } = plan.fault;
   switch (act.kind) {
     case 'cut':
