@@ -21,6 +21,16 @@ const retryAfterSeconds = 1;
 /** kube-apiserver's own answer for this group (authorizerfactory.NewPrivilegedGroups), without asking. */
 const privileged: AccessAnswer = Object.freeze({ isAllowed: true, isDenied: false, reason: '', evaluationError: '' });
 
+/** What {@link Authorizer.authorize} refuses; the audit log tells the authorizer's reason apart. */
+export class AccessRefused extends StatusError {
+  readonly reason: string;
+
+  constructor(user: UserInfo, question: AccessQuestion, reason: string) {
+    super(forbiddenAction(user, question, reason));
+    this.reason = reason;
+  }
+}
+
 export class Authorizer {
   readonly #reviews: Pick<Reviews, 'reviewAccess'>;
   readonly #maxInFlight: number;
@@ -37,7 +47,7 @@ export class Authorizer {
   /** @throws StatusError 403 with kube-apiserver's words, and what {@link review} throws. */
   async authorize(user: UserInfo, question: AccessQuestion): Promise<void> {
     const answer = await this.review(user, question);
-    if (!answer.isAllowed) throw new StatusError(forbiddenAction(user, question, answer.reason));
+    if (!answer.isAllowed) throw new AccessRefused(user, question, answer.reason);
   }
 
   /** The bare answer. @throws StatusError 500 if the review failed, 429 if too many are under way; KexerError unreachable, timeout. */

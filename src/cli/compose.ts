@@ -32,6 +32,7 @@ import type { Logger } from '../observe/logger.ts';
 import { ClustersResource } from '../server/clusters-resource.ts';
 import { createFilters } from '../server/filters.ts';
 import { Health } from '../server/health.ts';
+import { RequestAudits } from '../server/request-audit.ts';
 import { RequestLimits, requestLimitOptions } from '../server/request-limits.ts';
 import { createRoute } from '../server/router.ts';
 import { Server } from '../server/server.ts';
@@ -42,6 +43,8 @@ import { StreamHandler } from '../streams/handler.ts';
 import { PodWatches } from '../streams/pod-watch.ts';
 import { joinObservers, SessionRegistry } from '../streams/registry.ts';
 import { SessionLimits } from '../streams/session-limits.ts';
+
+import { composeAudit } from './compose-audit.ts';
 
 export interface ComposeDeps {
   readonly clock: Clock;
@@ -81,6 +84,8 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     scope.add(() => client.close());
     return client;
   };
+  // First, so that it ends last: the end of a session is an event too.
+  const auditLog = await composeAudit(deps, config.audit);
   const own = clientOf(access.credential);
   const bare = clientOf({ kind: 'none' });
   const impersonatorCredential = await loadImpersonator(clock, config);
@@ -162,11 +167,17 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const versionInfo = new VersionInfo(version);
   const route = createRoute({ clock, directory, streams, clusters, health, version: versionInfo, maxBodyBytes });
   const requestLimits = new RequestLimits({ clock }, requestLimitOptions(config.limits));
-  const filters = createFilters({ authenticator, authorizer, limits: requestLimits, shutdown });
+  const audit = new RequestAudits({ clock, log: auditLog });
+  const filters = createFilters({ authenticator, authorizer, limits: requestLimits, shutdown, audit });
   const { shutdownDelay: delayMs, shutdownGracePeriod: gracePeriodMs } = config.server;
   const server = new Server(
-    { clock, log, filters, route, shutdown, sessions },
-    { pair: serving.current, drain: { delayMs, gracePeriodMs } },
+    { clock, log, filters, route, shutdown, sessions, audit },
+    {
+      pair: serving.current,
+      drain: { delayMs, gracePeriodMs },
+      maxHeaderBytes: config.limits.headerBytes,
+      maxStrangersPerSource: config.limits.strangerConnectionsPerSource,
+    },
   );
   serving.onChange((pair) => {
     server.replacePair(pair);

@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
+import { join } from 'node:path';
 
 import { systemClock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
@@ -63,7 +64,10 @@ async function start(words: SandboxWords, scope: Scope, io: CommandIo): Promise<
   const sandbox = await startSandbox(words.dir === undefined ? {} : { dir: words.dir });
   scope.add(() => sandbox.stop());
   const config = await loadConfig({
-    argv: [...fixedFlags, '--config', sandbox.files.kexerConfig, '--secure-port', words.securePort],
+    argv: [
+      ...[...fixedFlags, '--config', sandbox.files.kexerConfig, '--secure-port', words.securePort],
+      ...['--audit-log-path', join(sandbox.dir, 'kexer-audit.log')],
+    ],
     environment: {},
   });
   const log = createLogger({ level: config.log.level });

@@ -3,6 +3,7 @@
 
 import type { Caller } from '../auth/caller.ts';
 import type { OutgoingIdentity } from '../auth/outgoing.ts';
+import type { CallAudit } from '../observe/audit/call-audit.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
@@ -43,6 +44,8 @@ export interface Call {
   readonly signal: AbortSignal;
   /** Milliseconds of the monotonic clock. */
   readonly receivedAtMs: number;
+  /** What becomes of the call is told here. */
+  readonly audit: CallAudit;
   /**
    * To be called once kube-apiserver has taken the call, and before the client is told: from then on it counts as the effective user's.
    * @throws StatusError 429 if they have no room for it.

@@ -108,7 +108,8 @@ function resolveFileNames(values: Record<string, unknown>, folder: string): void
     for (const key of path) group = isRecord(group) ? group[key] : undefined;
     if (!isRecord(group)) continue;
     const value = group[last];
-    if (typeof value === 'string' && value !== '') group[last] = resolve(folder, value);
+    // '-' is standard output.
+    if (typeof value === 'string' && value !== '' && value !== '-') group[last] = resolve(folder, value);
   }
 }
 

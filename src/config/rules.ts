@@ -67,6 +67,10 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
     'sessions.maxUnverified',
     'at least sessions.recheckInterval, which must not be 0, or 0',
   );
+  const isAudited = isGiven('audit.logPath') || isGiven('audit.webhook.configFile');
+  const placeWanted = 'audit.logPath or audit.webhook.configFile with it';
+  refuseIf(read('audit.strict') === true && !isAudited, 'audit.strict', placeWanted);
+  refuseIf(isGiven('audit.policyFile') && !isAudited, 'audit.policyFile', placeWanted);
   return broken;
 }
 

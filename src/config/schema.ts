@@ -3,35 +3,14 @@
 
 import { z } from 'zod';
 
-import { parseDuration } from '../base/duration.ts';
-
+import { audit } from './audit.ts';
 import { limits } from './limits.ts';
+import { duration, file, flag, keysOf } from './values.ts';
 
 /** Address types of a node in kube-apiserver's spelling. */
 const addressTypes = ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'] as const;
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
-
-const file = () => z.string({ error: 'a file name' }).min(1, 'a file name');
-const flag = () => z.boolean({ error: 'true or false' });
-
-/** Longer ones cannot be timed: Node's timers count milliseconds in 31 bits. */
-const maxDurationMs = 2 ** 31 - 1;
-const durationWanted = 'a duration such as 15s, 4h or 1m30s, at most 596h';
-
-/** Text in the file, milliseconds in the config. A bare 0 needs no quotes in YAML. */
-const duration = (defaultMs: number) =>
-  z
-    .union([z.string(), z.literal(0)], { error: durationWanted })
-    .transform((text, context) => {
-      const ms = parseDuration(String(text));
-      if (ms !== undefined && ms <= maxDurationMs) return ms;
-      context.addIssue({ code: 'custom', message: durationWanted });
-      return z.NEVER;
-    })
-    .default(defaultMs);
-/** A group of settings: may be left out, is then filled with its members' defaults. */
-const keysOf = 'a group of settings (key: value)';
 
 const server = z.strictObject(
   {
@@ -134,6 +113,7 @@ export const configSchema = z.strictObject(
     streams: streams.prefault({}),
     sessions: sessions.prefault({}),
     limits: limits.prefault({}),
+    audit: audit.prefault({}),
     log: log.prefault({}),
   },
   { error: keysOf },

@@ -1,6 +1,7 @@
 // Every setting's other names: the flag and the environment variable that set what the config file's key sets. Flags are named as
 // kube-apiserver's and metrics-server's are, where these have one.
 
+import { auditSettings } from './audit.ts';
 import { limitSettings } from './limits.ts';
 
 /** How a word of the command line or the environment becomes a value. */
@@ -92,6 +93,7 @@ export const settings: readonly Setting[] = [
     help: 'end sessions when the token or certificate expires that began them',
   },
   ...limitSettings,
+  ...auditSettings,
   {
     key: 'kubelet.certificateAuthority',
     flag: 'kubelet-certificate-authority',

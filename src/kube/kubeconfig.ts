@@ -22,13 +22,15 @@ export async function loadKubeconfig(
     file: string;
     /** Default: its current-context. */
     context?: string;
+    /** For an endpoint that may want none: a webhook's. */
+    isCredentialOptional?: boolean;
     /** For exec plugins. */
     environment?: Readonly<Record<string, string | undefined>>;
   },
 ): Promise<ClusterAccess> {
   const reader = new Reader(deps, options.file, options.environment ?? {});
   const document = await reader.parse();
-  const access = await reader.access(document, options.context);
+  const access = await reader.access(document, options);
   if (access === undefined || reader.problems.length > 0) {
     throw new KexerError('config', `Cannot use the kubeconfig ${quote(options.file)}: ${reader.problems.join('; ')}`);
   }
@@ -69,8 +71,11 @@ class Reader {
     throw new KexerError('config', `Cannot use the kubeconfig ${quote(this.#file)}: want a mapping`);
   }
 
-  async access(document: Fields, wanted: string | undefined): Promise<ClusterAccess | undefined> {
-    const contextName = wanted ?? this.#text(document, 'current-context', 'it');
+  async access(
+    document: Fields,
+    options: { context?: string; isCredentialOptional?: boolean },
+  ): Promise<ClusterAccess | undefined> {
+    const contextName = options.context ?? this.#text(document, 'current-context', 'it');
     if (contextName === '') {
       this.problems.push('it has no current-context');
       return undefined;
@@ -82,9 +87,13 @@ class Reader {
     const userName = this.#text(context, 'user', where);
     const namespace = this.#text(context, 'namespace', where);
     const cluster = this.#named(document, 'clusters', 'cluster', clusterName);
-    const user = this.#named(document, 'users', 'user', userName);
+    const isAnonymous = options.isCredentialOptional === true && userName === '';
+    const user = isAnonymous ? {} : this.#named(document, 'users', 'user', userName);
     const endpoint = cluster && (await this.#endpoint(cluster, `cluster ${quote(clusterName)}`));
-    const credential = user && (await this.#credential(user, `user ${quote(userName)}`, cluster, endpoint));
+    const credential =
+      options.isCredentialOptional === true && user !== undefined && Object.keys(user).length === 0
+        ? { kind: 'none' as const }
+        : user && (await this.#credential(user, `user ${quote(userName)}`, cluster, endpoint));
     if (endpoint === undefined || credential === undefined) return undefined;
     return { endpoint, credential, namespace: namespace === '' ? 'default' : namespace };
   }

@@ -170,6 +170,30 @@ type DetourField =
   | 'remoteAddress'
   | 'auditId';
 
+/** Audit events that no record has. */
+export function auditDropped(log: Logger, fields: { sink: string; count: number; reason: string }): void {
+  log.error(fields, 'audit events dropped');
+}
+
+/** Events are kept and tried again. */
+export function auditFailing(log: Logger, fields: { sink: string; err: unknown }): void {
+  log.error(fields, 'cannot deliver audit events');
+}
+
+export function auditRotationFailed(log: Logger, err: unknown): void {
+  log.error({ err }, 'cannot rotate the audit log; the file stays in use');
+}
+
+/** By --audit-strict. */
+export function auditRefused(log: Logger, err: unknown): void {
+  log.error({ err }, 'session refused: its audit record cannot be written');
+}
+
+/** Patterns of audit.redact took too long for a command, of which nothing is shown then. */
+export function redactionTooSlow(log: Logger): void {
+  log.warn('redaction patterns took too long; the command is not shown');
+}
+
 export function connectionFailed(log: Logger, fields: { remoteAddress: string | undefined; err: unknown }): void {
   log.debug(fields, 'connection failed before a request');
 }

@@ -58,6 +58,11 @@ export class Redactor {
     return `${rawTarget.slice(0, mark + 1)}${redacted.join('&')}`;
   }
 
+  /** A sentence that may quote a command, as the refusal of a webhook or a runtime does. */
+  text(text: string): string {
+    return this.#shown([text])[0] ?? redactedMark;
+  }
+
   /** As many words as were given. */
   #shown(words: readonly string[]): string[] {
     const marks = words.map(() => new Marks());

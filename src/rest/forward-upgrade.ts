@@ -26,7 +26,13 @@ const answerTimeoutMs = 60_000;
  * @throws StatusError, KexerError only while nothing was written to the socket; the caller answers then.
  */
 export async function forwardUpgrade(
-  deps: { clock: Clock; onSwitched: (protocol: string) => void; onBytes?: SpliceOptions['onBytes'] },
+  deps: {
+    clock: Clock;
+    /** Before the client is told; a failure is its answer. */
+    beforeSwitch: (protocol: string, backend: Duplex) => Promise<void>;
+    onSwitched: (protocol: string) => void;
+    onBytes?: SpliceOptions['onBytes'];
+  },
   call: Call,
   request: IncomingMessage,
   socket: Duplex,
@@ -61,6 +67,7 @@ export async function forwardUpgrade(
     throw new KexerError('badGateway', 'Cannot upgrade: the apiserver switched to a protocol nobody asked for');
   }
   acceptCall(call, () => route.socket.destroy());
+  await deps.beforeSwitch(agreed, route.socket);
   socket.write(encodeResponseHead({ status: 101, headers: switchingHeaders(answer.head.headers, agreed) }));
   deps.onSwitched(agreed);
   return splice(socket, route.socket, { headToA: answer.rest, headToB: head, onBytes: deps.onBytes });

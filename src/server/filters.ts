@@ -1,4 +1,4 @@
-// The filters of the pipeline in their order: request info, shutdown, authenticate, limits, authorize. Each is small and knows only the context.
+// The filters of the pipeline in their order: request info, audit, shutdown, authenticate, limits, authorize. Each is small and knows only the context.
 
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { AccessQuestion, Authorizer } from '../auth/authorize.ts';
@@ -8,6 +8,7 @@ import type { RequestInfo } from '../kube/request-info.ts';
 
 import type { Filter } from './pipeline.ts';
 import type { RequestContext } from './request-context.ts';
+import type { RequestAudits } from './request-audit.ts';
 import type { RequestLimits } from './request-limits.ts';
 import { parseRequestPath } from './request-path.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -21,11 +22,14 @@ export function createFilters(deps: {
   authorizer: Pick<Authorizer, 'authorize'>;
   limits: Pick<RequestLimits, 'admit'>;
   shutdown: Shutdown;
+  audit: Pick<RequestAudits, 'begin'>;
 }): readonly Filter[] {
   return [
     requestInfoFilter(),
+    auditFilter(deps.audit),
     shutdownFilter(deps.shutdown),
     authenticateFilter(deps.authenticator),
+    auditUserFilter(),
     limitsFilter(deps.limits),
     authorizeFilter(deps.authorizer),
   ];
@@ -53,6 +57,16 @@ function requestInfoFilter(): Filter {
   };
 }
 
+/** Begins the record. A path that could not be read has none yet; its refusal begins one. */
+function auditFilter(audits: Pick<RequestAudits, 'begin'>): Filter {
+  return { name: 'audit', apply: (context) => audits.begin(context) };
+}
+
+/** What is recorded depends on the user. */
+function auditUserFilter(): Filter {
+  return { name: 'audit-user', apply: (context) => context.audit?.received() };
+}
+
 function authenticateFilter(authenticator: Pick<Authenticator, 'authenticate'>): Filter {
   return {
     name: 'authenticate',
@@ -60,6 +74,7 @@ function authenticateFilter(authenticator: Pick<Authenticator, 'authenticate'>):
       if (isOpen(context)) return;
       const { peer, headers, remoteAddress: source } = context.arrival;
       context.caller = await authenticator.authenticate({ peer, headers, source });
+      context.arrival.markKnown();
     },
   };
 }

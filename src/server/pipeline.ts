@@ -45,10 +45,12 @@ export class Pipeline {
   async handle(context: RequestContext): Promise<void> {
     try {
       for (const filter of this.#filters) {
+        context.stage = filter.name;
         await filter.apply(context);
         // Nobody waits any more: whatever would follow (reviews, calls) would be work for nobody.
         if (context.arrival.signal.aborted) return;
       }
+      context.stage = 'call';
       await this.#route(context);
     } catch (error) {
       this.#answerError(context, error);

@@ -7,9 +7,11 @@ import type { Duplex } from 'node:stream';
 
 import type { PeerIdentity } from '../auth/authenticate.ts';
 import type { Caller } from '../auth/caller.ts';
+import type { OutgoingIdentity } from '../auth/outgoing.ts';
 import { KexerError } from '../base/errors.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
+import type { RequestAudit } from './request-audit.ts';
 import type { Ticket } from './request-limits.ts';
 import type { RequestPath } from './request-path.ts';
 
@@ -29,6 +31,8 @@ export interface Arrival {
   readonly remoteAddress: string;
   /** The client's certificate chain, unverified; undefined if it sent none. */
   readonly peer: PeerIdentity | undefined;
+  /** Tells the listener that the connection is no stranger's. */
+  readonly markKnown: () => void;
   readonly auditId: string;
   /** Aborted when the client has left or the answer is complete. */
   readonly signal: AbortSignal;
@@ -49,6 +53,12 @@ export class RequestContext {
   failure: unknown;
   /** How the request is counted; undefined: no limit counts it. */
   ticket: Ticket | undefined;
+  /** Undefined: nothing is recorded, or nothing was yet. */
+  audit: RequestAudit | undefined;
+  /** How a call on a cluster leaves; undefined until that is known. */
+  identity: OutgoingIdentity | undefined;
+  /** The filter that looks at it, or `call` behind all filters: who refused it, for the audit log. */
+  stage: string;
 
   constructor(arrival: Arrival, exchange: Exchange) {
     this.arrival = arrival;
@@ -57,6 +67,9 @@ export class RequestContext {
     this.#caller = undefined;
     this.failure = undefined;
     this.ticket = undefined;
+    this.audit = undefined;
+    this.identity = undefined;
+    this.stage = '';
   }
 
   get path(): RequestPath {

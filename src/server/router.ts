@@ -5,9 +5,11 @@ import { describeError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import type { ClusterDirectory } from '../clusters/directory.ts';
 import { clustersResource } from '../clusters/directory.ts';
+import { noAudit } from '../observe/audit/call-audit.ts';
 import { forwardUpgrade } from '../rest/forward-upgrade.ts';
 import { forward } from '../rest/forward.ts';
 import type { StreamHandler } from '../streams/handler.ts';
+import { type Announced, announceSession } from '../streams/announce.ts';
 import type { Session, SessionSubject } from '../streams/session.ts';
 
 import { pageNotFound, sendAnswer, type Answer } from './answer.ts';
@@ -57,17 +59,22 @@ export function createRoute(deps: RouterDeps): Route {
 /** An upgrade whose protocol is not kexer's: listed as a session like every stream, once both sides have switched. */
 async function relayUpgrade(deps: RouterDeps, call: Call, exchange: Exchange & { kind: 'upgrade' }): Promise<void> {
   const { sessions } = deps.streams;
+  let announced: Announced | undefined;
   let session: Session | undefined;
   let reason: string | undefined;
   const end = await forwardUpgrade(
     {
       clock: deps.clock,
+      beforeSwitch: async (protocol, backend) => {
+        announced = await announceSession(call, upgradeSubject(call, protocol), backend, 101);
+      },
       onSwitched: (protocol) => {
-        session = sessions.open(upgradeSubject(call, protocol), (message) => {
+        const end = (message: string): void => {
           // Its protocol is not kexer's to speak, so the client cannot be told; that it is no orderly end is seen by TLS.
           reason = message;
           exchange.socket.destroy();
-        });
+        };
+        session = sessions.open(upgradeSubject(call, protocol), end, announced);
       },
       onBytes: (to, length) => {
         if (session === undefined) return;
@@ -115,10 +122,12 @@ function upgradeSubject(call: Call, protocol: string): SessionSubject {
 async function callOf(
   deps: RouterDeps,
   path: RequestPath & { kind: 'cluster' },
-  { arrival, caller, ticket }: RequestContext,
+  context: RequestContext,
 ): Promise<Call> {
+  const { arrival, caller, ticket, audit } = context;
   const cluster = deps.directory.find(path.namespace, path.cluster);
   const identity = await cluster.identify(caller, arrival.headers, path.inner.info);
+  context.identity = identity;
   const countAsEffective = (): void => ticket?.countAs(identity.effectiveUser.name);
   if (identity.isEffectiveProven) countAsEffective();
   const { id, method, headers, httpVersion, isUpgrade, remoteAddress, auditId, signal, receivedAtMs } = arrival;
@@ -138,6 +147,7 @@ async function callOf(
     signal,
     receivedAtMs,
     // An ordinary call is as good as over when its answer comes, and may have changed something: nothing is left to count or refuse.
+    audit: audit ?? noAudit,
     accepted: ticket?.kind === 'requests' ? () => {} : countAsEffective,
   };
 }

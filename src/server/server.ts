@@ -13,8 +13,9 @@ import type { SessionRegistry } from '../streams/registry.ts';
 
 import { Drain, type DrainOptions } from './drain.ts';
 import { InFlight } from './in-flight.ts';
-import { Listener, type Connection } from './listener.ts';
+import { Listener, type Connection, type ListenerOptions } from './listener.ts';
 import { Pipeline, type Filter, type Route } from './pipeline.ts';
+import type { RequestAudits } from './request-audit.ts';
 import { RequestContext, type Arrival, type Exchange } from './request-context.ts';
 import type { Shutdown } from './shutdown.ts';
 
@@ -25,10 +26,10 @@ export interface ServerDeps {
   readonly route: Route;
   readonly shutdown: Shutdown;
   readonly sessions: SessionRegistry;
+  readonly audit: Pick<RequestAudits, 'begin'>;
 }
 
-export interface ServerOptions {
-  readonly pair: KeyPairPem;
+export interface ServerOptions extends ListenerOptions {
   readonly drain: DrainOptions;
 }
 
@@ -117,6 +118,7 @@ export class Server {
       isUpgrade: exchange.kind === 'upgrade',
       remoteAddress: connection.remoteAddress,
       peer: connection.peer,
+      markKnown: connection.markKnown,
       auditId: auditIdOf(getHeader(headers, 'Audit-ID')),
       signal,
       receivedAtMs: this.#deps.clock.monotonic(),
@@ -125,6 +127,8 @@ export class Server {
 
   #onFailure(context: RequestContext, status: number, error: unknown): void {
     context.failure = error;
+    this.#deps.audit.begin(context); // if the path could not even be read
+    context.audit?.failed(error);
     // The end of an upgrade that succeeded is the session's to log; a refused one has no other line.
     if (context.exchange.kind === 'upgrade') this.#logEnd(context, status);
   }

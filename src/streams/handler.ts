@@ -17,8 +17,10 @@ import { type AnyResponse, type HttpAnswer, refuseUpgrade, sendAnswer } from '..
 import { parseQuery } from '../protocol/query.ts';
 import { listItems } from '../protocol/raw-headers.ts';
 import { statusAnswer } from './answer.ts';
+import { abandonSession, type Announced, announceSession } from './announce.ts';
 import { EarlyBytes } from './early-bytes.ts';
 import { streamKindOf } from './kind.ts';
+import { clientEnd } from './leg.ts';
 import { serveLog } from './logs.ts';
 import { parseStreamOptions, preflightQuery } from './options.ts';
 import type { PodWatches } from './pod-watch.ts';
@@ -44,6 +46,12 @@ export interface StreamHandlerDeps {
   readonly onDefect?: (error: unknown) => void;
 }
 
+/** A stream that may begin: kube-apiserver, the limits and the audit log have taken it. */
+interface ReadyStream {
+  readonly opened: OpenStream;
+  readonly announced: Announced;
+}
+
 export class StreamHandler {
   readonly sessions: SessionRegistry;
   readonly #deps: StreamHandlerDeps;
@@ -67,24 +75,32 @@ export class StreamHandler {
   async handleUpgrade(call: Call, _request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const early = new EarlyBytes(socket, head);
     prepareSocket(socket);
-    let opened: OpenStream | HttpAnswer;
+    let ready: ReadyStream | HttpAnswer;
     try {
-      opened = await this.#open(call, early);
+      ready = await this.#open(call, early);
     } catch (error) {
       early.release();
+      call.audit.failed(error);
       if (early.gone.aborted || codeOf(error) === 'clientGone') socket.destroy();
       else refuseUpgrade(this.#deps, socket, this.#answerOf(call, error));
       return;
     }
     // From here to the first listener of the leg nothing may be awaited: bytes that come in between would be lost.
     const earlyBytes = early.release();
-    if (early.gone.aborted) {
-      if ('run' in opened) opened.discard();
+    if ('opened' in ready) {
+      const { opened, announced } = ready;
+      if (early.gone.aborted) {
+        abandonSession(announced.record, clientEnd({ how: 'closed' }));
+        opened.backend.destroy();
+        socket.destroy();
+      } else {
+        await opened.run({ socket, head: earlyBytes }, announced);
+      }
+    } else if (early.gone.aborted) {
       socket.destroy();
-    } else if ('run' in opened) {
-      await opened.run({ socket, head: earlyBytes });
     } else {
-      refuseUpgrade(this.#deps, socket, opened);
+      call.audit.answered(ready);
+      refuseUpgrade(this.#deps, socket, ready);
     }
   }
 
@@ -109,10 +125,11 @@ export class StreamHandler {
       version: this.#options.version,
       signal: call.signal,
     });
+    call.audit.answered(answer);
     sendAnswer(response, answer);
   }
 
-  async #open(call: Call, early: EarlyBytes): Promise<OpenStream | HttpAnswer> {
+  async #open(call: Call, early: EarlyBytes): Promise<ReadyStream | HttpAnswer> {
     const kind = streamKindOf(call);
     const isWebSocket = listItems(call.headers, 'Upgrade').some((token) => token.toLowerCase() === 'websocket');
     if (kind === undefined || (kind === 'log' && !isWebSocket)) {
@@ -120,8 +137,9 @@ export class StreamHandler {
     }
     const signal = AbortSignal.any([call.signal, early.gone]);
     const opened = await openStream({ ...this.#deps, version: this.#options.version }, call, kind, signal);
-    if ('run' in opened) acceptCall(call, () => opened.discard());
-    return opened;
+    if ('status' in opened) return opened;
+    acceptCall(call, () => opened.backend.destroy());
+    return { opened, announced: await announceSession(call, opened.subject, opened.backend, 101) };
   }
 
   #answerOf(call: Call, error: unknown): HttpAnswer {

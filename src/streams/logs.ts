@@ -4,6 +4,7 @@
 import { describeError } from '../base/errors.ts';
 import { acceptCall, type Call } from '../clusters/call.ts';
 import { abortResponse, type AnyResponse, flushHead, sendAnswer, setHead } from '../net/http-answer.ts';
+import { announceSession } from './announce.ts';
 import type { LogBody } from './log-body.ts';
 import { logSubject, type LogSourceDeps, type OpenLog, openLog } from './log-source.ts';
 import type { RunningStream } from './leg.ts';
@@ -14,12 +15,14 @@ import type { Session, SessionEnd } from './session.ts';
 export async function serveLog(deps: LogSourceDeps & RunSessionDeps, call: Call, response: AnyResponse): Promise<void> {
   const log = await openLog(deps, call, call.signal);
   if ('status' in log) {
+    call.audit.answered(log);
     sendAnswer(response, log);
     return;
   }
   acceptCall(call, () => log.body.destroy());
   const subject = logSubject(call, log, `HTTP/${call.httpVersion}`);
-  await runSession(deps, call, subject, (session) => {
+  const announced = await announceSession(call, subject, log.body, 200);
+  await runSession(deps, call, { subject, announced }, (session) => {
     response.setHeader('Audit-Id', call.auditId);
     return new LogRelay({ session }, log, response);
   });

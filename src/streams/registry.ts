@@ -4,7 +4,13 @@
 import { randomBytes } from 'node:crypto';
 
 import type { Clock } from '../base/clock.ts';
+import { noRecord, type SessionRecord } from '../observe/audit/call-audit.ts';
 import { Session, type SessionEnd, type SessionSubject } from './session.ts';
+
+/** Unique among the sessions of hours, short enough to type. */
+export function newSessionId(): string {
+  return randomBytes(5).toString('hex');
+}
 
 /** Told of every start and end; implemented by the log, metrics and audit. Must not throw. */
 export interface SessionObserver {
@@ -28,6 +34,7 @@ export class SessionRegistry {
   readonly #clock: Clock;
   readonly #observer: SessionObserver;
   readonly #sessions = new Map<string, Session>();
+  readonly #records = new Map<Session, SessionRecord>();
   #waitingForEmpty: (() => void)[] = [];
 
   constructor(deps: { clock: Clock; observer: SessionObserver }) {
@@ -48,10 +55,17 @@ export class SessionRegistry {
     return this.#sessions.get(id);
   }
 
-  /** Opens a session; the opener must call {@link finish} exactly when nothing of it is left. */
-  open(subject: SessionSubject, endByRequest: (message: string) => void): Session {
-    // 5 random bytes: unique among the sessions of hours, short enough to type.
-    const session = new Session({ clock: this.#clock }, { id: randomBytes(5).toString('hex'), subject, endByRequest });
+  /**
+   * Opens a session; the opener must call {@link finish} exactly when nothing of it is left.
+   * @param announced its name and its audit record, if it has one.
+   */
+  open(
+    subject: SessionSubject,
+    endByRequest: (message: string) => void,
+    announced: { readonly id: string; readonly record: SessionRecord } = { id: newSessionId(), record: noRecord },
+  ): Session {
+    const session = new Session({ clock: this.#clock }, { id: announced.id, subject, endByRequest });
+    this.#records.set(session, announced.record);
     this.#sessions.set(session.id, session);
     this.#observer.sessionStarted(session);
     return session;
@@ -62,6 +76,9 @@ export class SessionRegistry {
     if (!session.finish(end)) return;
     this.#sessions.delete(session.id);
     this.#observer.sessionEnded(session, end);
+    const { bytesIn, bytesOut, durationMs } = session;
+    this.#records.get(session)?.ended({ ...end, bytesIn, bytesOut, durationMs });
+    this.#records.delete(session);
     if (this.#sessions.size > 0) return;
     const waiting = this.#waitingForEmpty;
     this.#waitingForEmpty = [];

@@ -3,6 +3,7 @@
 
 import { describeError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
+import type { Announced } from './announce.ts';
 import type { RunningStream } from './leg.ts';
 import type { PodWatches } from './pod-watch.ts';
 import type { SessionRegistry } from './registry.ts';
@@ -20,11 +21,11 @@ export interface RunSessionDeps {
 export async function runSession(
   deps: RunSessionDeps,
   call: Call,
-  subject: SessionSubject,
+  { subject, announced }: { subject: SessionSubject; announced: Announced },
   start: (session: Session) => RunningStream,
 ): Promise<void> {
   let stream: RunningStream | undefined;
-  const session = deps.sessions.open(subject, (message) => stream?.end(message));
+  const session = deps.sessions.open(subject, (message) => stream?.end(message), announced);
   let unfollow = (): void => {};
   try {
     stream = start(session);

@@ -5,6 +5,7 @@
 import { Buffer } from 'node:buffer';
 import type { TLSSocket } from 'node:tls';
 
+import type { Readable } from 'node:stream';
 import type { Authorizer } from '../auth/authorize.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Call } from '../clusters/call.ts';
@@ -13,6 +14,7 @@ import type { HttpAnswer } from '../net/http-answer.ts';
 import { parseQuery } from '../protocol/query.ts';
 import { negotiateWebSocket, type StreamKind, takeBearerProtocol } from '../protocol/subprotocols.ts';
 import { readWebSocketRequest, websocketAccepted } from '../protocol/websocket/handshake.ts';
+import type { Announced } from './announce.ts';
 import { openDetourLeg } from './detour-leg.ts';
 import { detourOf, type Detours } from './detour.ts';
 import { ExecRelay } from './exec-relay.ts';
@@ -46,10 +48,11 @@ export interface UpgradeDeps {
 
 /** Everything is open; the client's socket is still to be joined. */
 export interface OpenStream {
-  /** Writes the 101 and joins the legs; resolves when both are closed. Must be called at once: the kubelet's leg is waiting. */
-  run(client: Leg): Promise<void>;
-  /** Instead of `run`, when there is no client any more. */
-  discard(): void;
+  readonly subject: SessionSubject;
+  /** What the session reads from; destroyed when nothing comes of it. */
+  readonly backend: Readable;
+  /** Writes the 101 and joins the legs; resolves when both are closed. Must be called soon: the kubelet's leg is waiting. */
+  run(client: Leg, announced: Announced): Promise<void>;
 }
 
 const noBytes = Buffer.alloc(0);
@@ -161,9 +164,15 @@ async function openDetour(
 }
 
 function openedStream(deps: UpgradeDeps, call: Call, opened: Opened): OpenStream {
+  const subject = subjectOf(call, opened);
   return {
-    run: (client) => run(deps, call, opened, client),
-    discard: () => opened.backend.socket.destroy(),
+    subject,
+    backend: opened.backend.socket,
+    run: (client, announced) =>
+      runSession(deps, call, { subject, announced }, (session) => {
+        client.socket.write(opened.protocol.accepted);
+        return join(deps, session, opened, client);
+      }),
   };
 }
 
@@ -178,16 +187,16 @@ async function openLogSocket(deps: UpgradeDeps, call: Call, signal: AbortSignal)
     log.body.destroy();
     return plainAnswer(choice);
   }
+  const subject = logSubject(call, log, `websocket ${choice.protocol}`.trim());
   return {
-    discard: () => log.body.destroy(),
-    run: (client) => {
-      const subject = logSubject(call, log, `websocket ${choice.protocol}`.trim());
-      return runSession(deps, call, subject, (session) => {
+    subject,
+    backend: log.body,
+    run: (client, announced) =>
+      runSession(deps, call, { subject, announced }, (session) => {
         client.socket.write(websocketAccepted(offer.key, choice.protocol));
         const { isBase64 } = choice;
         return new LogSocket({ clock: deps.clock, session }, { client, log }, { isBase64 });
-      });
-    },
+      }),
   };
 }
 
@@ -250,13 +259,6 @@ interface Opened {
   readonly backend: Leg;
   readonly backendName: string;
   readonly detour: Detour | undefined;
-}
-
-function run(deps: UpgradeDeps, call: Call, opened: Opened, client: Leg): Promise<void> {
-  return runSession(deps, call, subjectOf(call, opened), (session) => {
-    client.socket.write(opened.protocol.accepted);
-    return join(deps, session, opened, client);
-  });
 }
 
 function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg): RunningStream {

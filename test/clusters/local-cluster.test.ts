@@ -7,6 +7,7 @@ import { Scope } from '../../src/base/scope.ts';
 import type { Call } from '../../src/clusters/call.ts';
 import { ClusterDirectory } from '../../src/clusters/directory.ts';
 import { createKubeletAccess } from '../../src/clusters/kubelet-access.ts';
+import { noAudit } from '../../src/observe/audit/call-audit.ts';
 import { LocalCluster } from '../../src/clusters/local-cluster.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { fixedToken } from '../../src/kube/sources.ts';
@@ -99,6 +100,7 @@ describe('LocalCluster', () => {
       isUpgrade: false,
       remoteAddress: '192.0.2.1',
       auditId: 'audit-1',
+      audit: noAudit,
       signal: scope.signal,
       receivedAtMs: 0,
       accepted: () => {},

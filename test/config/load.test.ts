@@ -67,6 +67,15 @@ describe('loadConfig', () => {
       headerBytes: 65_536,
       bodyBytes: 16_777_216,
     },
+    audit: {
+      logMaxSize: 100,
+      logMaxBackup: 0,
+      logMaxAge: 0,
+      webhook: { initialBackoff: 10_000, batchBufferSize: 10_000, batchMaxSize: 400, batchMaxWait: 30_000 },
+      strict: false,
+      commands: 'redacted',
+      redact: [],
+    },
     log: { level: 'info' },
   };
 

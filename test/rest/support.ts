@@ -15,6 +15,7 @@ import { KubeClient } from '../../src/kube/client.ts';
 import { statusOf } from '../../src/kube/status.ts';
 import { abortResponse } from '../../src/net/http-answer.ts';
 import { fromRawHeaders } from '../../src/protocol/raw-headers.ts';
+import { noAudit } from '../../src/observe/audit/call-audit.ts';
 import { forwardUpgrade } from '../../src/rest/forward-upgrade.ts';
 import { forward } from '../../src/rest/forward.ts';
 import { sendAnswer, statusAnswer } from '../../src/server/answer.ts';
@@ -225,13 +226,14 @@ async function serve(
       isUpgrade: exchange.kind === 'upgrade',
       remoteAddress,
       auditId: 'audit-1',
+      audit: noAudit,
       signal: controller.signal,
       receivedAtMs: 0,
       accepted,
     };
     if (exchange.kind === 'request') await forward(call, exchange.request, exchange.response, { maxBodyBytes });
     else {
-      const deps = { clock: systemClock, onSwitched: () => {} };
+      const deps = { clock: systemClock, beforeSwitch: async () => {}, onSwitched: () => {} };
       await forwardUpgrade(deps, call, exchange.request, exchange.socket, exchange.head);
     }
   } catch (error) {

@@ -89,10 +89,12 @@ describe('Server', () => {
         log,
         sessions,
         shutdown,
+        audit: { begin: () => {} },
         filters: createFilters({
           authenticator: { authenticate: (input) => authenticate(input) },
           authorizer,
           limits: { admit: () => {} },
+          audit: { begin: () => {} },
           shutdown,
         }),
         route: createRoute({

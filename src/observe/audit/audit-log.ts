@@ -21,17 +21,18 @@ const retryAfterSeconds = 5;
 
 export class AuditLog {
   readonly redactor: Redactor;
+  /** No session without a record of its start. */
+  readonly isStrict: boolean;
   readonly #sinks: readonly AuditSink[];
   readonly #policy: AuditPolicy;
   readonly #onRefused: (error: unknown) => void;
-  readonly #isStrict: boolean;
 
   constructor(deps: AuditLogDeps, options: { isStrict: boolean }) {
     this.redactor = deps.redactor;
     this.#sinks = deps.sinks;
     this.#policy = deps.policy;
     this.#onRefused = deps.onRefused;
-    this.#isStrict = options.isStrict;
+    this.isStrict = options.isStrict;
   }
 
   get isEnabled(): boolean {
@@ -53,7 +54,7 @@ export class AuditLog {
    * @throws StatusError 503 if sessions need a record that is safe, and one of the sinks could not say that it is
    */
   async recordStart(facts: EventFacts): Promise<void> {
-    if (!this.#isStrict) {
+    if (!this.isStrict) {
       this.record(facts);
       return;
     }

@@ -29,25 +29,31 @@ export interface SessionEndFacts {
   readonly durationMs: number;
 }
 
+/** A session's place in the audit log, from the moment it may begin. */
+export interface SessionRecord {
+  /** Exactly once, also if the session never came to run. */
+  ended(end: SessionEndFacts): void;
+}
+
 export interface CallAudit {
   /**
    * A session is about to begin: nothing of it has reached the client. Resolves when it may, which is at once unless sessions need a
    * record that is safe.
    * @throws StatusError 503 if there can be no such record
    */
-  sessionStarting(session: SessionFacts): Promise<void>;
-  /** Once for each {@link sessionStarting} that resolved, whether or not the session came to run. */
-  sessionEnded(end: SessionEndFacts): void;
+  sessionStarting(session: SessionFacts): Promise<SessionRecord>;
   /** An answer of somebody else's that the client gets instead of a stream. */
   answered(answer: { readonly status: number; readonly body: Buffer }): void;
   /** A failure that is answered by the code that serves the call, and not by the pipeline. */
   failed(error: unknown): void;
 }
 
+/** Of sessions that are not recorded. */
+export const noRecord: SessionRecord = Object.freeze({ ended: () => {} });
+
 /** Of calls that are not recorded. */
 export const noAudit: CallAudit = Object.freeze({
-  sessionStarting: async () => {},
-  sessionEnded: () => {},
+  sessionStarting: async () => noRecord,
   answered: () => {},
   failed: () => {},
 });

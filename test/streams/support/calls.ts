@@ -15,6 +15,7 @@ import type {
 import { parseRequestInfo } from '../../../src/kube/request-info.ts';
 import { encodeStatus, failure, notFound, type Status, StatusError } from '../../../src/kube/status.ts';
 import { makeUser } from '../../../src/kube/user.ts';
+import { type CallAudit, noAudit } from '../../../src/observe/audit/call-audit.ts';
 import type { RawHeaders } from '../../../src/protocol/raw-headers.ts';
 import { FakeStreamRoute } from '../../support/stream-route.ts';
 
@@ -112,7 +113,7 @@ export function makeCall(
   cluster: Cluster,
   method: string,
   target: string,
-  options: { headers?: RawHeaders; signal?: AbortSignal; httpVersion?: '1.1' | '2.0' } = {},
+  options: { headers?: RawHeaders; signal?: AbortSignal; httpVersion?: '1.1' | '2.0'; audit?: CallAudit } = {},
 ): Call {
   const [path = '', rawQuery = ''] = `/api/v1/namespaces/default/${target}`.split('?');
   const segments = path.slice(1).split('/');
@@ -131,6 +132,7 @@ export function makeCall(
       segments,
       info: parseRequestInfo(method, segments, new URLSearchParams(rawQuery)),
     },
+    audit: options.audit ?? noAudit,
     headers: options.headers ?? [],
     httpVersion: options.httpVersion ?? '1.1',
     isUpgrade: true,
