@@ -223,44 +223,11 @@ describe('path confusion', () => {
   });
 
   it('any path is either refused or sent on byte for byte (property)', async () => {
+    const words =
+      'api apis v1 apps namespaces default kube-system pods demo log status proxy secrets clusters backup.cv.io services';
+    const odd = '. .. %2e %2e%2e %2f %5c %00 %25 %252f %zz % ; ;x=1 %c0%af %ff %C3%A9 a%2fb x.. ..x * ~ + !$&() %41';
     const segment = fc.oneof(
-      fc.constantFrom(
-        ...[
-          'api',
-          'apis',
-          'v1',
-          'apps',
-          'namespaces',
-          'default',
-          'kube-system',
-          'pods',
-          'demo',
-          'log',
-          'status',
-          'proxy',
-          'secrets',
-        ],
-        ...[
-          '',
-          '.',
-          '..',
-          '%2e',
-          '%2e%2e',
-          '%2f',
-          '%5c',
-          '%00',
-          '%25',
-          '%252f',
-          '%zz',
-          '%',
-          ';',
-          ';x=1',
-          '%c0%af',
-          '%ff',
-          '%C3%A9',
-        ],
-        ...['a%2fb', 'x..', '..x', 'clusters', 'backup.cv.io', 'services', 'nodes', '*', '~', '+', '!$&()', '%41', "'"],
-      ),
+      fc.constantFrom('', ...words.split(' '), ...odd.split(' ')),
       fc.stringMatching(/^[!$&'()*+,.0-9:;=@A-Z_a-z~-]{1,6}$/),
     );
     const paths = fc.array(segment, { minLength: 1, maxLength: 9 }).map((segments) => `/${segments.join('/')}`);

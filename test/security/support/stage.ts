@@ -62,15 +62,7 @@ export class SecurityStage {
       scope.add(() => sandbox.stop());
       const { files } = sandbox;
       const ca = await readFile(files.servingCaFile, 'utf8');
-      const pair = await readPair(files.kexerCertFile, files.kexerKeyFile);
-      const tap = await Wiretap.start({ target: { port: sandbox.apiserver.port, ca }, pair });
-      scope.add(() => tap.stop());
-      const kubeconfig = join(sandbox.dir, 'tapped.kubeconfig');
-      const own = await readFile(files.kexerKubeconfig, 'utf8');
-      const tapped = own.replaceAll(sandbox.apiserver.url, `https://127.0.0.1:${tap.port}`);
-      await writeFile(kubeconfig, tapped, { mode: 0o600 });
-      const kexer = await KexerProcess.start(files.kexerConfig, ['--kubeconfig', kubeconfig]);
-      scope.add(() => kexer.stop());
+      const { kexer, tap } = await startTapped(scope, sandbox, ca, []);
       await sandbox.registerKexer({ port: kexer.port });
       await sandbox.ready();
       const stage = new SecurityStage(scope, {
@@ -81,6 +73,9 @@ export class SecurityStage {
         frontProxy: await readPair(files.frontProxyCertFile, files.frontProxyKeyFile),
         admin: await readPair(files.adminCertFile, files.adminKeyFile),
       });
+      for (const file of [files.impersonatorTokenFile, files.kexerKubeconfig, files.kexerKubeletKeyFile]) {
+        stage.#addSecrets(await readFile(file, 'utf8'));
+      }
       await stage.#whenAvailable();
       return stage;
     } catch (error) {
@@ -195,6 +190,27 @@ export class SecurityStage {
     }
   }
 
+  /** Tokens and lines of private keys in a file. */
+  #addSecrets(text: string): void {
+    for (const [secret] of text.matchAll(/\beyJ[\w.-]+|^[\w+/]{64}$/gm)) this.#secrets.add(secret);
+  }
+
+  /**
+   * Another kexer with flags of its own, behind a wiretap of its own; ended by the function returned.
+   */
+  async another(
+    flags: readonly string[] = [],
+  ): Promise<{ kexer: KexerProcess; tap: Wiretap; stop: () => Promise<void> }> {
+    const scope = new Scope();
+    try {
+      const started = await startTapped(scope, this.sandbox, this.ca, flags);
+      return { ...started, stop: () => scope.close() };
+    } catch (error) {
+      await scope.close();
+      throw error;
+    }
+  }
+
   /** Must never be found in what kexer writes. */
   secret(text: string): void {
     this.#secrets.add(text);
@@ -257,4 +273,23 @@ export function useStage(): () => SecurityStage {
 
 async function readPair(certFile: string, keyFile: string): Promise<CertificatePair> {
   return { cert: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8') };
+}
+
+/** kexer with a wiretap where it believes the apiserver to be. */
+async function startTapped(
+  scope: Scope,
+  sandbox: Sandbox,
+  ca: string,
+  flags: readonly string[],
+): Promise<{ kexer: KexerProcess; tap: Wiretap }> {
+  const { files, apiserver, dir } = sandbox;
+  const pair = await readPair(files.kexerCertFile, files.kexerKeyFile);
+  const tap = await Wiretap.start({ target: { port: apiserver.port, ca }, pair });
+  scope.add(() => tap.stop());
+  const kubeconfig = join(dir, `tapped-${tap.port}.kubeconfig`);
+  const own = await readFile(files.kexerKubeconfig, 'utf8');
+  await writeFile(kubeconfig, own.replaceAll(apiserver.url, `https://127.0.0.1:${tap.port}`), { mode: 0o600 });
+  const kexer = await KexerProcess.start(files.kexerConfig, ['--kubeconfig', kubeconfig, ...flags]);
+  scope.add(() => kexer.stop());
+  return { kexer, tap };
 }
