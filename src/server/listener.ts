@@ -5,7 +5,7 @@
 
 import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { constants } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer, type TlsOptions } from 'node:tls';
@@ -15,18 +15,43 @@ import { KexerError } from '../base/errors.ts';
 import type { KeyPairPem } from '../certs/generate.ts';
 import { keepAlive } from '../net/keep-alive.ts';
 
-import type { Exchange } from './request-context.ts';
+import type { AnyRequest, Exchange } from './request-context.ts';
+import { closeSession, SessionIdle } from './session-idle.ts';
+import { Strangers } from './strangers.ts';
 
 export interface Connection {
   readonly peer: PeerIdentity | undefined;
   readonly remoteAddress: string;
+  /** To be called when a request on it was authenticated: it is no stranger's any more. */
+  readonly markKnown: () => void;
 }
 
-export interface ListenerOptions {
-  readonly pair: KeyPairPem;
-  /** For tests; default 15 s. */
-  readonly headDeadlineMs?: number;
+/** How slow a client may be, in milliseconds; each has a default. */
+export interface ListenerDeadlines {
+  /** Until the head of a request is complete, and until TLS is. */
+  readonly headDeadlineMs: number;
+  /** A connection without a request. Longer than the 90 s for which Go's client keeps one. */
+  readonly idleDeadlineMs: number;
+  /** The rest of a body after the answer to it; its connection is of no use before. */
+  readonly unreadBodyDeadlineMs: number;
+  /** From the connection to the first request that is authenticated; a token's review takes 10 s at most. */
+  readonly strangerDeadlineMs: number;
 }
+
+export interface ListenerOptions extends Partial<ListenerDeadlines> {
+  readonly pair: KeyPairPem;
+  /** Of a request. Default 64 KiB: users in hundreds of groups need more than Node's 16; kube-apiserver's 1 MiB is memory for anybody to take. */
+  readonly maxHeaderBytes?: number;
+  /** Connections of one address on which nobody was authenticated; 0 or absent: no limit. */
+  readonly maxStrangersPerSource?: number;
+}
+
+const defaultDeadlines: ListenerDeadlines = {
+  headDeadlineMs: 15_000,
+  idleDeadlineMs: 120_000,
+  unreadBodyDeadlineMs: 10_000,
+  strangerDeadlineMs: 60_000,
+};
 
 export interface ListenerHandlers {
   onExchange(exchange: Exchange, connection: Connection): void;
@@ -37,14 +62,11 @@ export interface ListenerHandlers {
 interface Http1State {
   readonly socket: TLSSocket;
   isBusy: boolean;
+  /** It ends with the answer under way. */
+  isLast: boolean;
 }
 
-/** Until the head of a request is complete, and until TLS is. Slow clients hold a socket no longer than this. */
-const defaultHeadDeadlineMs = 15_000;
-/** An HTTP/1.1 connection without a request; longer than the 90 s for which Go's client keeps one. */
-const idleDeadlineMs = 120_000;
-/** Users in hundreds of groups need more than Node's 16 KiB; kube-apiserver's 1 MiB would be memory for anybody to take. */
-const maxHeaderBytes = 64 * 1024;
+const defaultMaxHeaderBytes = 64 * 1024;
 /** The same bound in header lines, which Node counts separately on HTTP/2. */
 const maxHeaderLines = 1000;
 /** As kube-apiserver: one kubectl or informer factory multiplexes its watches on one connection. */
@@ -62,6 +84,10 @@ export class Listener {
   /** HTTP/1.1 connections, and whether a request or an upgrade is under way on each. */
   readonly #http1 = new Map<object, Http1State>();
   readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #idle = new WeakMap<object, SessionIdle>();
+  readonly #sessionOf = new WeakMap<Connection, ServerHttp2Session>();
+  readonly #strangers: Strangers;
+  readonly #deadlines: ListenerDeadlines;
   #arriving: Connection | undefined;
   #isDraining: boolean;
 
@@ -69,9 +95,12 @@ export class Listener {
     this.#handlers = handlers;
     this.#arriving = undefined;
     this.#isDraining = false;
-    const headDeadlineMs = options.headDeadlineMs ?? defaultHeadDeadlineMs;
-    this.#http = this.#createHttp(headDeadlineMs);
-    this.#http2 = this.#createHttp2(headDeadlineMs);
+    this.#deadlines = { ...defaultDeadlines, ...options };
+    const { headDeadlineMs, strangerDeadlineMs: deadlineMs } = this.#deadlines;
+    this.#strangers = new Strangers({ perSource: options.maxStrangersPerSource ?? 0, deadlineMs });
+    const maxHeaderBytes = options.maxHeaderBytes ?? defaultMaxHeaderBytes;
+    this.#http = this.#createHttp(maxHeaderBytes);
+    this.#http2 = this.#createHttp2(maxHeaderBytes);
     this.#tls = createTlsServer({
       ...secureOptions(options.pair),
       requestCert: true,
@@ -80,7 +109,16 @@ export class Listener {
       handshakeTimeout: headDeadlineMs,
       noDelay: true,
     });
-    this.#tls.on('connection', keepAlive);
+    this.#tls.on('connection', (socket: Socket) => {
+      keepAlive(socket);
+      if (this.#strangers.admit(socket)) return;
+      // Before its handshake, which would cost more than everything else.
+      handlers.onConnectionError(
+        new KexerError('overLimit', 'Cannot take the connection: its address has too many that are not authenticated'),
+        socket.remoteAddress,
+      );
+      socket.destroy();
+    });
     this.#tls.on('secureConnection', (socket) => this.#accept(socket));
     this.#tls.on('tlsClientError', (error, socket) => {
       handlers.onConnectionError(error, socket.remoteAddress);
@@ -142,8 +180,15 @@ export class Listener {
     if (socket.destroyed) return;
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
-    const connection = { peer: peerIdentityOf(socket), remoteAddress: plainAddress(socket.remoteAddress) };
+    const remoteAddress = plainAddress(socket.remoteAddress);
+    const peer = peerIdentityOf(socket);
     if (socket.alpnProtocol === 'h2') {
+      const markKnown = this.#strangers.follow(socket, () => {
+        const session = this.#sessionOf.get(connection);
+        if (session === undefined) socket.destroy();
+        else closeSession(session);
+      });
+      const connection = { peer, remoteAddress, markKnown };
       // 'session' is emitted before this returns; a session shows its socket only through a proxy, so it is known by itself.
       this.#arriving = connection;
       this.#http2.emit('connection', socket);
@@ -152,14 +197,17 @@ export class Listener {
       // A half-close is the protocol's to read: a request may still get its answer, a stream is not at its end. Only from here on: an
       // HTTP/2 peer or a handshake that closes its half has left, and would hold a half-open socket until a deadline.
       socket.allowHalfOpen = true;
-      this.#connections.set(socket, connection);
-      this.#http1.set(socket, { socket, isBusy: false });
+      const state: Http1State = { socket, isBusy: false, isLast: false };
+      const markKnown = this.#strangers.follow(socket, () => this.#endSoon(state));
+      this.#connections.set(socket, { peer, remoteAddress, markKnown });
+      this.#http1.set(socket, state);
       socket.once('close', () => this.#http1.delete(socket));
       this.#http.emit('connection', socket);
     }
   }
 
-  #createHttp(headDeadlineMs: number): HttpServer {
+  #createHttp(maxHeaderBytes: number): HttpServer {
+    const { headDeadlineMs, idleDeadlineMs } = this.#deadlines;
     const server = createHttpServer({
       maxHeaderSize: maxHeaderBytes,
       headersTimeout: headDeadlineMs,
@@ -195,7 +243,8 @@ export class Listener {
     return server;
   }
 
-  #createHttp2(headDeadlineMs: number): Http2Server {
+  #createHttp2(maxHeaderBytes: number): Http2Server {
+    const { headDeadlineMs, idleDeadlineMs } = this.#deadlines;
     const server = createHttp2Server({
       maxHeaderListPairs: maxHeaderLines,
       maxSessionMemory: 32,
@@ -215,7 +264,11 @@ export class Listener {
     });
     server.on('session', (session) => {
       this.#sessions.add(session);
-      if (this.#arriving !== undefined) this.#connections.set(session, this.#arriving);
+      this.#idle.set(session, new SessionIdle(session, { firstMs: headDeadlineMs, idleMs: idleDeadlineMs }));
+      if (this.#arriving !== undefined) {
+        this.#connections.set(session, this.#arriving);
+        this.#sessionOf.set(this.#arriving, session);
+      }
       session.once('close', () => this.#sessions.delete(session));
       session.setLocalWindowSize(connectionWindowBytes);
     });
@@ -225,6 +278,7 @@ export class Listener {
       request.on('error', () => {});
       response.on('error', () => {});
       const { session } = request.stream;
+      if (session !== undefined) this.#idle.get(session)?.began(request.stream);
       this.#onExchange({ kind: 'request', request, response }, session);
       // GOAWAY, once this stream is known: it and those before it are still answered.
       if (this.#isDraining) session?.close();
@@ -242,15 +296,39 @@ export class Listener {
     const state = this.#http1.get(owner);
     if (state !== undefined) {
       state.isBusy = true;
-      if (exchange.kind === 'request') exchange.response.once('close', () => this.#release(state));
+      if (exchange.kind === 'request') {
+        const { request, response } = exchange;
+        response.once('close', () => this.#release(state, request));
+      }
     }
     this.#handlers.onExchange(exchange, connection);
   }
 
   /** An answer is complete; while draining its connection is of no further use, whatever its headers said. */
-  #release(state: Http1State): void {
+  #release(state: Http1State, request: AnyRequest): void {
     state.isBusy = false;
-    if (this.#isDraining) state.socket.end(() => state.socket.destroy());
+    const { socket } = state;
+    if (this.#isDraining || state.isLast) {
+      socket.end(() => socket.destroy());
+    } else if (!request.complete && !socket.destroyed) {
+      // Node reads the rest of the body for as long as it comes, a byte a minute.
+      const timer = setTimeout(() => socket.destroy(), this.#deadlines.unreadBodyDeadlineMs);
+      timer.unref();
+      request.once('close', () => clearTimeout(timer));
+    }
+  }
+
+  /** At once, or after the answer under way, which gets no more time than a head. */
+  #endSoon(state: Http1State): void {
+    const { socket } = state;
+    if (!state.isBusy) {
+      socket.destroy();
+      return;
+    }
+    state.isLast = true;
+    const timer = setTimeout(() => socket.destroy(), this.#deadlines.headDeadlineMs);
+    timer.unref();
+    socket.once('close', () => clearTimeout(timer));
   }
 }
 
