@@ -63,11 +63,9 @@ const fixedFlags = ['--shutdown-delay-duration', '0s', '--shutdown-grace-period'
 async function start(words: SandboxWords, scope: Scope, io: CommandIo): Promise<{ sandbox: Sandbox; port: number }> {
   const sandbox = await startSandbox(words.dir === undefined ? {} : { dir: words.dir });
   scope.add(() => sandbox.stop());
+  const auditFlags = ['--audit-log-path', join(sandbox.dir, 'kexer-audit.log')];
   const config = await loadConfig({
-    argv: [
-      ...[...fixedFlags, '--config', sandbox.files.kexerConfig, '--secure-port', words.securePort],
-      ...['--audit-log-path', join(sandbox.dir, 'kexer-audit.log')],
-    ],
+    argv: [...fixedFlags, '--config', sandbox.files.kexerConfig, '--secure-port', words.securePort, ...auditFlags],
     environment: {},
   });
   const log = createLogger({ level: config.log.level });

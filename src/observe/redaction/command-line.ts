@@ -3,7 +3,7 @@
 // (`sh -c '…'`) as a shell would. Whatever any text may hold (URLs, headers, JSON) is looked for in every word besides.
 
 import type { Marks } from './marks.ts';
-import { secretFlags, wrappers } from './programs.ts';
+import { secretFlags, shells, wrappers } from './programs.ts';
 import { isSecretName } from './secret-name.ts';
 import { isSplittable, shellWords } from './shell-words.ts';
 import { markText } from './text.ts';
@@ -17,7 +17,7 @@ interface Word {
 }
 
 /** What the next word is. */
-type Pending = 'nothing' | 'secret' | 'userAndPassword';
+type Pending = 'nothing' | 'secret' | 'userAndPassword' | 'script';
 
 /** A script in a script in a script; nobody writes deeper ones, and what is deeper is not shown. */
 const maxDepth = 4;
@@ -45,6 +45,12 @@ function judge(words: readonly Word[], depth: number): void {
       pending = 'nothing';
       continue;
     }
+    if (pending === 'script') {
+      // Not one word but commands: what begins with `PASSWORD=` goes on after it.
+      lookInside(word, depth);
+      pending = 'nothing';
+      continue;
+    }
     if (pending === 'userAndPassword') markAfterUser(word, 0);
     pending = judgeWord(word, program ?? '');
     program ??= programIn(word.text);
@@ -63,26 +69,27 @@ function programIn(text: string): string | undefined {
 function judgeWord(word: Word, program: string): Pending {
   const { text } = word;
   const named = /^(-{0,2})([A-Za-z_][\w.-]*)(=?)/.exec(text);
-  if (named !== null) {
-    const [whole, dashes = '', name = '', equals = ''] = named;
-    if (equals !== '') {
-      if (isSecretName(name)) markFrom(word, whole.length);
-      else if (dashes !== '' && isUserFlag(name)) markAfterUser(word, whole.length);
-      return 'nothing';
-    }
-    if (dashes !== '' && whole === text && name.length > 1) {
-      if (isSecretName(name)) return 'secret';
-      if (isUserFlag(name)) return 'userAndPassword';
-    }
+  if (named === null) return 'nothing';
+  const [whole, dashes = '', name = '', equals = ''] = named;
+  // `-psecret` and `-password` look alike: what is not surely a name is judged as a letter with its value, too.
+  const isLetter = dashes === '-' && !/^pass(?:in|out|phrase|wd|word)?$|^pwd?$/i.test(name);
+  const next = isLetter ? judgeLetter(word, program) : 'nothing';
+  if (next !== 'nothing') return next;
+  if (equals !== '') {
+    if (isSecretName(name)) markFrom(word, whole.length);
+    else if (dashes !== '' && isUserFlag(name)) markAfterUser(word, whole.length);
+  } else if (dashes !== '' && whole === text && name.length > 1) {
+    if (isSecretName(name)) return 'secret';
+    if (isUserFlag(name)) return 'userAndPassword';
   }
-  return judgeLetter(word, program);
+  return 'nothing';
 }
 
-/** `-pX`, `-p X`, `-u name:X`. */
+/** `-pX`, `-p X`, `-u name:X`, `sh -c X`. */
 function judgeLetter(word: Word, program: string): Pending {
   const { text } = word;
   const letter = text[1] ?? '';
-  if (text[0] !== '-' || letter === '-' || letter === '') return 'nothing';
+  if (shells.has(program) && /^-[a-z]*c$/.test(text)) return 'script';
   if (secretFlags(program).includes(letter)) {
     if (text.length === 2) return 'secret';
     markFrom(word, 2);

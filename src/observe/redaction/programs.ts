@@ -119,3 +119,6 @@ export const wrappers: ReadonlySet<string> = new Set([
   'while',
   'xargs',
 ]);
+
+/** Programs that run the word after `-c`. */
+export const shells: ReadonlySet<string> = new Set(['ash', 'bash', 'dash', 'ksh', 'runuser', 'sh', 'su', 'zsh']);
