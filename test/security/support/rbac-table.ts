@@ -24,8 +24,8 @@ export interface TableRight {
   readonly file: string;
   /** The ClusterRole or Role of Kubernetes' own that gives it; '' if the manifest itself does. */
   readonly through: string;
-  /** What is seen when it is taken away: the text in backticks of the last column. */
-  readonly without: string;
+  /** What is seen when it is taken away: the texts in backticks of the last column. */
+  readonly without: readonly string[];
 }
 
 /** An object of RBAC, as far as it is read here. */
@@ -79,7 +79,7 @@ function readRow(line: string): TableRight {
     namespace,
     file: manifest,
     through,
-    without: codeIn(without).at(-1) ?? '',
+    without: codeIn(without),
   };
 }
 

@@ -1,0 +1,338 @@
+// Every right of docs/rbac.md, taken away alone: a kexer that starts without it must fail in the way the table's last column says, by name.
+// And with exactly these rights, everything works: the sandbox's accounts have them and no others (rbac.test.ts).
+
+import { readFile } from 'node:fs/promises';
+import { get } from 'node:https';
+import { Writable } from 'node:stream';
+
+import { expect } from 'chai';
+
+import { systemClock } from '../../src/base/clock.ts';
+import { Scope } from '../../src/base/scope.ts';
+import { composeServer } from '../../src/cli/compose.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { createLogger } from '../../src/observe/logger.ts';
+import type { PolicyRule } from '../../src/sandbox/apiserver/identity/rbac.ts';
+import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
+import { type Answer, type Credential, HttpClient } from './support/http-client.ts';
+import { describe as describeRight, readTable, type TableRight } from './support/rbac-table.ts';
+
+const clusterPath = '/apis/backup.cv.io/v1/namespaces/default/clusters/local/exec';
+const pods = '/api/v1/namespaces/default/pods';
+const rbac = 'rbac.authorization.k8s.io';
+
+/** A service account as the aggregation layer tells of it, with a token that is bound to a pod. */
+const boundAccount: readonly (readonly [string, string])[] = [
+  ['X-Remote-User', 'system:serviceaccount:default:builder'],
+  ['X-Remote-Uid', 'b1'],
+  ['X-Remote-Group', 'system:serviceaccounts'],
+  ['X-Remote-Group', 'system:authenticated'],
+  ['X-Remote-Extra-Authentication.kubernetes.io%2Fcredential-Id', 'JTI=1'],
+  ['X-Remote-Extra-Authentication.kubernetes.io%2Fnode-Name', 'node1'],
+  ['X-Remote-Extra-Authentication.kubernetes.io%2Fnode-Uid', 'n1'],
+  ['X-Remote-Extra-Authentication.kubernetes.io%2Fpod-Name', 'builder-1'],
+  ['X-Remote-Extra-Authentication.kubernetes.io%2Fpod-Uid', 'p1'],
+];
+
+const spdy: readonly (readonly [string, string])[] = [
+  ['Connection', 'Upgrade'],
+  ['Upgrade', 'SPDY/3.1'],
+  ['X-Stream-Protocol-Version', 'v4.channel.k8s.io'],
+];
+
+describe('a kexer without one of its rights', function () {
+  this.timeout(60_000);
+  let sandbox: Sandbox;
+  let scope: Scope;
+  let ca: string;
+  let frontProxy: { cert: string; key: string };
+  let admin: { cert: string; key: string };
+  let table: TableRight[];
+
+  before(async () => {
+    scope = new Scope();
+    table = await readTable();
+    sandbox = await startSandbox();
+    scope.add(() => sandbox.stop());
+    await sandbox.ready();
+    const { files } = sandbox;
+    ca = await readFile(files.servingCaFile, 'utf8');
+    const pair = async (cert: string, key: string): Promise<{ cert: string; key: string }> => ({
+      cert: await readFile(cert, 'utf8'),
+      key: await readFile(key, 'utf8'),
+    });
+    frontProxy = await pair(files.frontProxyCertFile, files.frontProxyKeyFile);
+    admin = await pair(files.adminCertFile, files.adminKeyFile);
+    // So that only kexer's rights decide: the account of the aggregation layer may do everything.
+    const cluster = new HttpClient({ port: sandbox.apiserver.port, ca, basePath: '' }, { certificate: admin });
+    scope.add(() => cluster.close());
+    const binding = {
+      apiVersion: `${rbac}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'builder' },
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'cluster-admin' },
+      subjects: [{ kind: 'ServiceAccount', name: 'builder', namespace: 'default' }],
+    };
+    const { status } = await cluster.ask({
+      method: 'POST',
+      path: `/apis/${rbac}/v1/clusterrolebindings`,
+      headers: [['Content-Type', 'application/json']],
+      body: JSON.stringify(binding),
+    });
+    expect(status).to.equal(201);
+  });
+
+  after(() => scope.close());
+
+  /** Takes the verbs from the resource in the role that gives them; gives what puts them back. */
+  function without(row: TableRight, verbs: readonly string[]): () => void {
+    const key = {
+      group: rbac,
+      resource: row.namespace === '' ? 'clusterroles' : 'roles',
+      namespace: row.namespace,
+      name: row.through === '' ? roleOf(row) : row.through,
+    };
+    const rules = sandbox.store.mustGet(key)['rules'] as readonly PolicyRule[];
+    const put = (given: readonly PolicyRule[]): void => {
+      sandbox.store.mutate(key, (draft) => {
+        draft['rules'] = given;
+      });
+    };
+    put(rules.flatMap((rule) => reduced(rule, row, verbs)));
+    return () => put(rules);
+  }
+
+  /** Starts a kexer, does something with it, and gives everything that was to be seen. */
+  async function observe(act: (kexer: Kexer) => Promise<void>): Promise<string> {
+    const own = new Scope();
+    const kexer = new Kexer({ ca, frontProxy, admin, token: sandbox.tokens.alice, viewerToken: sandbox.tokens.viewer });
+    try {
+      const config = await loadConfig({
+        argv: ['--config', sandbox.files.kexerConfig, '--secure-port', '0', '--log-level', 'info'],
+        environment: {},
+      });
+      const log = createLogger({ level: config.log.level, destination: kexer.logLines });
+      const deps = { clock: systemClock, log, scope: own, environment: process.env, version: '0.0.0-test' };
+      const { port, detours, whenReady } = await composeServer(deps, config);
+      Object.assign(kexer, { port, whenReady });
+      await act(kexer);
+      for (const { kind, reason, count } of detours.counts()) kexer.see(`detour ${kind} ${reason} ${count}`);
+      return kexer.seen();
+    } finally {
+      kexer.close();
+      await own.close();
+    }
+  }
+
+  /** For each right, what a user does who needs it. */
+  const acts: Readonly<Record<string, (kexer: Kexer) => Promise<void>>> = {
+    'create tokenreviews.authentication.k8s.io': (kexer) => kexer.ready().then(() => kexer.get('token', pods)),
+    'create subjectaccessreviews.authorization.k8s.io': (kexer) => kexer.ready().then(() => kexer.get('token', pods)),
+    'get,list,watch configmaps named extension-apiserver-authentication in kube-system': (kexer) =>
+      kexer.untilLogged('extension-apiserver-authentication'),
+    'get pods': (kexer) => kexer.ready().then(() => kexer.exec('token')),
+    'watch pods': (kexer) => kexer.ready().then(() => kexer.longExec('cannot watch')),
+    'get,list,watch nodes': (kexer) => kexer.untilLogged('"informer":"nodes"'),
+    'create nodes/proxy': (kexer) => kexer.ready().then(() => kexer.exec('token')),
+    'get nodes/proxy': (kexer) => kexer.ready().then(() => kexer.get('token', `${pods}/ticker/log?tailLines=1`)),
+    'impersonate users': (kexer) => kexer.ready().then(() => kexer.get('certificate', pods)),
+    'impersonate groups': (kexer) => kexer.ready().then(() => kexer.get('certificate', pods)),
+    'impersonate userextras/authentication.kubernetes.io/credential-id.authentication.k8s.io': (kexer) =>
+      kexer.ready().then(() => kexer.get('certificate', pods)),
+    'impersonate userextras/backup.cv.io/original-user.authentication.k8s.io': (kexer) =>
+      kexer.ready().then(() => kexer.get('certificate', pods, [['Impersonate-User', 'alice']])),
+    'get,create,update,patch,delete clusters/exec.backup.cv.io': (kexer) =>
+      kexer.ready().then(() => kexer.get('viewer', pods)),
+    'get,list clusters.backup.cv.io': (kexer) =>
+      kexer.ready().then(() => kexer.ask('viewer', '/apis/backup.cv.io/v1/namespaces/default/clusters')),
+  };
+
+  function actOf(row: TableRight): (kexer: Kexer) => Promise<void> {
+    const found = acts[rightText(row, row.verbs)];
+    if (found !== undefined) return found;
+    if (row.group === 'admissionregistration.k8s.io') return (kexer) => kexer.ready().then(() => kexer.exec('token'));
+    // What only an account behind the aggregation layer has.
+    return (kexer) => kexer.ready().then(() => kexer.get('frontProxy', pods));
+  }
+
+  it('works with all of them, for every kind of caller and call', async () => {
+    const seen = await observe(async (kexer) => {
+      await kexer.ready();
+      for (const who of ['token', 'certificate', 'frontProxy'] as const) {
+        await kexer.get(who, pods);
+        await kexer.get(who, `${pods}/ticker/log?tailLines=1`);
+        await kexer.exec(who);
+      }
+      await kexer.get('certificate', pods, [['Impersonate-User', 'alice']]);
+      await kexer.ask('token', '/apis/backup.cv.io/v1/namespaces/default/clusters');
+    });
+    const answers = seen.split('\n').filter((line) => line.startsWith('answer '));
+    expect(answers.map((line) => line.split(' ')[1]).join(' ')).to.equal('200 200 101 200 200 101 200 200 101 200 200');
+    expect(seen).to.not.contain('"level":"error"').and.not.contain('"level":"warn"').and.not.contain('detour');
+  });
+
+  it('fails by name without any one of them', async () => {
+    const missed: string[] = [];
+    for (const row of table) {
+      const restore = without(row, row.verbs);
+      try {
+        const seen = await observe(actOf(row));
+        // Texts stand in the log and in answers as JSON strings.
+        const text = seen.replaceAll('\\"', '"');
+        if (!row.without.every((part) => text.includes(part))) missed.push(`${rightText(row, row.verbs)}: ${seen}`);
+      } finally {
+        restore();
+      }
+    }
+    expect(missed).to.deep.equal([]);
+  });
+
+  it('says which verb is missing where an informer needs two', async () => {
+    const missed: string[] = [];
+    for (const row of table.filter(({ verbs }) => verbs.includes('watch') && verbs.includes('list'))) {
+      for (const verb of ['list', 'watch']) {
+        const restore = without(row, [verb]);
+        try {
+          const seen = await observe((kexer) => kexer.untilLogged(`cannot ${verb} resource \\"${row.resource}`));
+          if (!seen.includes('informer failed')) missed.push(rightText(row, [verb]));
+        } finally {
+          restore();
+        }
+      }
+    }
+    expect(missed).to.deep.equal([]);
+  });
+});
+
+function rightText(row: TableRight, verbs: readonly string[]): string {
+  return describeRight({ ...row, verb: verbs.join(',') });
+}
+
+function roleOf(row: TableRight): string {
+  return row.account.startsWith('kexer') ? row.account : 'kexer-user';
+}
+
+/** What is left of a rule without the verbs on the resource. */
+function reduced(rule: PolicyRule, row: TableRight, verbs: readonly string[]): PolicyRule[] {
+  const concerns = rule.resources?.includes(row.resource) === true && rule.apiGroups?.includes(row.group) === true;
+  if (!concerns) return [rule];
+  const others = rule.resources.filter((resource) => resource !== row.resource);
+  const left = rule.verbs?.filter((verb) => !verbs.includes(verb)) ?? [];
+  return [
+    ...(others.length === 0 ? [] : [{ ...rule, resources: others }]),
+    ...(left.length === 0 ? [] : [{ ...rule, resources: [row.resource], verbs: left }]),
+  ];
+}
+
+/** `token` has every right in the namespace by itself, `viewer` those of kexer-user and may read; the others are cluster admins. */
+type Who = 'token' | 'viewer' | 'certificate' | 'frontProxy';
+
+/** A kexer under observation: what it logs, and what it answers. */
+class Kexer {
+  port: number;
+  whenReady: (signal: AbortSignal) => Promise<void>;
+  readonly logLines: Writable;
+  readonly #credentials: Readonly<Record<Who, Credential>>;
+  readonly #ca: string;
+  readonly #seen: string[];
+  readonly #clients: HttpClient[];
+  #wake: () => void;
+
+  constructor(options: {
+    ca: string;
+    frontProxy: { cert: string; key: string };
+    admin: { cert: string; key: string };
+    token: string;
+    viewerToken: string;
+  }) {
+    this.port = 0;
+    this.whenReady = () => Promise.resolve();
+    this.#ca = options.ca;
+    this.#credentials = {
+      token: { token: options.token },
+      viewer: { token: options.viewerToken },
+      certificate: { certificate: options.admin },
+      frontProxy: { certificate: options.frontProxy, headers: boundAccount },
+    };
+    this.#seen = [];
+    this.#clients = [];
+    this.#wake = () => {};
+    this.logLines = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        this.see(chunk.toString());
+        done();
+      },
+    });
+  }
+
+  see(line: string): void {
+    this.#seen.push(line.trimEnd());
+    this.#wake();
+  }
+
+  seen(): string {
+    return this.#seen.join('\n');
+  }
+
+  close(): void {
+    for (const client of this.#clients) client.close();
+  }
+
+  /** Until /readyz would say ok. */
+  async ready(): Promise<void> {
+    await this.whenReady(new AbortController().signal);
+  }
+
+  /** Until a line of the log has this text, then how ready kexer is. */
+  async untilLogged(text: string): Promise<void> {
+    await this.#untilSeen(text);
+    this.#note(await this.#client('token', '').ask({ method: 'GET', path: '/readyz' }));
+  }
+
+  async get(who: Who, path: string, headers: readonly (readonly [string, string])[] = []): Promise<void> {
+    this.#note(await this.#client(who, clusterPath).ask({ method: 'GET', path, headers }));
+  }
+
+  async ask(who: Who, path: string): Promise<void> {
+    this.#note(await this.#client(who, '').ask({ method: 'GET', path }));
+  }
+
+  async exec(who: Who): Promise<void> {
+    const path = `${pods}/demo/exec?command=true&stdout=true`;
+    this.#note(await this.#client(who, clusterPath).upgrade({ method: 'POST', path, headers: spdy }));
+  }
+
+  /** A followed log that lives until the log has this text. */
+  async longExec(text: string): Promise<void> {
+    const outgoing = get({
+      host: '127.0.0.1',
+      port: this.port,
+      ca: this.#ca,
+      path: `${clusterPath}${pods}/ticker/log?follow=true`,
+      headers: { Authorization: `Bearer ${this.#credentials.token.token ?? ''}` },
+      agent: false,
+    });
+    outgoing.on('response', (response) => response.on('error', () => {}).resume());
+    outgoing.on('error', () => {}); // it is cut below
+    await this.#untilSeen(text);
+    outgoing.destroy();
+  }
+
+  async #untilSeen(text: string): Promise<void> {
+    while (!this.seen().includes(text)) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  #note({ status, body }: Answer): void {
+    this.see(`answer ${status} ${body.toString()}`);
+  }
+
+  #client(who: Who, basePath: string): HttpClient {
+    const client = new HttpClient({ port: this.port, ca: this.#ca, basePath }, this.#credentials[who]);
+    this.#clients.push(client);
+    return client;
+  }
+}
