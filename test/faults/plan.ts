@@ -168,7 +168,7 @@ function planFault(random: Random, kind: Kind): Fault {
   const direction = random.chance(onWire ? 0.75 : 1) ? mainDirection : mainDirection === 'up' ? 'down' : 'up';
   const where: Where = random.chance(0.2)
     ? { kind: 'beforeEnd', bytes: random.between(0, 500) }
-    : { kind: 'share', share: random.chance(0.15) ? random.next() * 0.02 : random.next() * 1.05 };
+    : { kind: 'share', share: random.chance(0.15) ? random.next() * 0.02 : random.next() * 1.02 };
   return { act, leg, direction, where };
 }
 
@@ -191,7 +191,7 @@ function planAct(random: Random, kind: Act['kind']): Act {
     case 'deadClient':
       return { kind, leaves: random.pick(['rst', 'fin'] as const) };
     default:
-      return { kind } as Act;
+      return { kind };
   }
 }
 

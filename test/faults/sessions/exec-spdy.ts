@@ -2,7 +2,7 @@
 // stream is success.
 
 import { describeError } from '../../../src/base/errors.ts';
-import { connectSpdy, exitAs, SpdyClient, UpgradeRefused } from '../../support/spdy-client.ts';
+import { connectSpdy, exitAs, type SpdyClient, UpgradeRefused } from '../../support/spdy-client.ts';
 import {
   execQuery,
   exitResult,

@@ -2,7 +2,7 @@
 // stall or slow down a connection, and tell others that a byte has passed so that they do theirs. It never changes a byte.
 
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
 /** `up` is from the one who dialled; `down` is the answer. */
 export type Direction = 'up' | 'down';
