@@ -8,6 +8,13 @@ import type { Setting } from './settings.ts';
 const countWanted = 'a whole number, 0 for no limit';
 const count = (defaultValue: number) => z.int({ error: countWanted }).min(0, countWanted).default(defaultValue);
 
+const rateWanted = 'a whole number of at least 65536, or 0 for no limit';
+const rate = () =>
+  z
+    .int({ error: rateWanted })
+    .refine((value) => value === 0 || value >= 65_536, rateWanted)
+    .default(0);
+
 const headerWanted = 'a whole number from 8192 to 1048576';
 
 export const limits = z.strictObject(
@@ -19,8 +26,8 @@ export const limits = z.strictObject(
     sessionStartsPerUser: count(3000),
     sessionStarts: count(12_000),
     /** Payload of sessions, each direction by itself. */
-    bytesPerSecondPerUser: count(0),
-    bytesPerSecond: count(0),
+    bytesPerSecondPerUser: rate(),
+    bytesPerSecond: rate(),
     /** Ordinary calls under way. */
     requestsPerUser: count(600),
     requests: count(3000),
