@@ -100,6 +100,9 @@ async function openDirect(
     const protocol = negotiate(call, options);
     if ('status' in protocol) return protocol;
     const { target, socket } = await reached;
+    // A webhook that came while the preflight was under way may have changed what was allowed; as late as can be, since a watch lags.
+    const late = call.cluster.streamRoute.detourOf(options.kind);
+    if (late !== undefined) return await openDetour(deps, call, { options, placing, detour: late }, signal);
     isTaken = true;
     const outcome = await openKubeletLeg(deps, call.cluster.kubelet, target, socket, {
       kind: options.kind,

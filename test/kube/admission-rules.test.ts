@@ -9,7 +9,6 @@ import {
   policyMatches,
   webhookMatches,
 } from '../../src/kube/admission-rules.ts';
-import type { KubeObject } from '../../src/kube/objects.ts';
 
 const whole: AdmissionRule = {
   operations: ['CONNECT'],
@@ -24,7 +23,7 @@ function kindsOf(rule: Partial<AdmissionRule>): string {
 }
 
 function webhooks(...list: unknown[]): Record<string, string> {
-  return Object.fromEntries(webhookMatches({ metadata: { name: 'c' }, webhooks: list } as KubeObject));
+  return Object.fromEntries(webhookMatches({ metadata: { name: 'c' }, webhooks: list }));
 }
 
 function policy(matchConstraints: unknown): string {

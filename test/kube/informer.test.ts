@@ -11,6 +11,8 @@ type Asked =
   | { kind: 'list'; target: string; resolve: (page: unknown) => void; reject: (error: Error) => void }
   | { kind: 'watch'; target: string; sink: AnswerSink; aborted: () => boolean };
 
+const noController: AnswerController = { pause() {}, resume() {}, abort() {} };
+
 /** An apiserver without a socket: the test takes each question and answers it. */
 class ScriptedApi {
   readonly userAgent = 'kexer/test';
@@ -61,9 +63,14 @@ class ScriptedApi {
   }
 
   async watch(): Promise<Extract<Asked, { kind: 'watch' }>> {
+    const asked = await this.watchUnanswered();
+    asked.sink.onHead({ status: 200, reason: 'OK', headers: [] }, noController);
+    return asked;
+  }
+
+  async watchUnanswered(): Promise<Extract<Asked, { kind: 'watch' }>> {
     const asked = await this.#next();
     if (asked.kind !== 'watch') throw new Error(`want a watch, got a list of ${asked.target}`);
-    asked.sink.onHead({ status: 200, reason: 'OK', headers: [] }, { pause() {}, resume() {}, abort() {} });
     return asked;
   }
 }
@@ -292,6 +299,39 @@ describe('Informer', () => {
     expect(watch.aborted()).to.equal(true);
     await settle();
     expect(errors[0]).to.match(/did not end it in time/);
+  });
+
+  it('tells that it has tried from that it has synced', async () => {
+    start();
+    const tried = informer.whenTried();
+    (await api.list()).reject(new StatusError(failure(403, 'Forbidden', 'no list')));
+    await tried;
+    expect([informer.hasTried, informer.hasSynced, informer.isCurrent]).to.deep.equal([true, false, false]);
+    await informer.whenTried();
+    clock.advance(800);
+    (await api.list()).resolve(page('1', []));
+    await informer.whenSynced();
+    expect([informer.hasSynced, informer.isCurrent]).to.deep.equal([true, true]);
+    await api.watch();
+  });
+
+  it('is current until its watch has failed for 30 s, and again once a watch is open', async () => {
+    start();
+    (await api.list()).resolve(page('1', []));
+    (await api.watch()).sink.onError(new KexerError('unreachable', 'away'));
+    await settle();
+    const states: boolean[] = [];
+    let elapsedMs = 0;
+    for (const delayMs of [800, 1600, 3200, 6400, 12_800, 25_600]) {
+      clock.advance(delayMs);
+      elapsedMs += delayMs;
+      states.push(informer.isCurrent);
+      const watch = await api.watchUnanswered();
+      if (elapsedMs < 50_000) watch.sink.onError(new KexerError('unreachable', 'away'));
+      else watch.sink.onHead({ status: 200, reason: 'OK', headers: [] }, noController);
+      await settle();
+    }
+    expect([states, informer.isCurrent]).to.deep.equal([[true, true, true, true, true, false], true]);
   });
 
   it('stops at any point, and a wait for the first list can be given up', async () => {

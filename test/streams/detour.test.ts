@@ -22,7 +22,15 @@ import type { Session, SessionEnd } from '../../src/streams/session.ts';
 import { duplexPair } from '../support/duplex-pair.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { apiserverAccess } from './support/apiserver.ts';
-import { type FakeCluster, fakeCluster, makeCall, noBytes, spdyHeaders, webSocketHeaders } from './support/calls.ts';
+import {
+  type FakeCluster,
+  fakeCluster,
+  makeCall,
+  noBytes,
+  spdyHeaders,
+  upgradeRequired,
+  webSocketHeaders,
+} from './support/calls.ts';
 import {
   type Certificates,
   type KubeletScript,
@@ -356,6 +364,23 @@ describe('the detour', () => {
     await until(() => spdy.text('data') === 'echo hi');
     expect(apiserver.requests).to.deep.equal(['POST /api/v1/namespaces/default/pods/demo/portforward']);
     expect(apiserver.headers[0]).to.include({ 'x-stream-protocol-version': 'portforward.k8s.io' });
+  });
+
+  it('is taken at the last moment, when a webhook came while the preflight was under way', async () => {
+    fake.route.detour = undefined;
+    fake.answer = () => {
+      fake.route.detour = webhook;
+      return upgradeRequired;
+    };
+    begin('POST', exec, spdyHeaders);
+    await until(() => started.length === 1);
+    expect([fake.asked.length, kubelet.requests, apiserver.requests.length, detours.counts()]).to.deep.equal([
+      1,
+      [],
+      1,
+      [{ kind: 'exec', reason: 'mutatingWebhook', count: 1 }],
+    ]);
+    await until(() => kubelet.sockets.size === 0);
   });
 
   describe('by a label of the node', () => {
