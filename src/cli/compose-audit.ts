@@ -100,6 +100,8 @@ async function composeWebhookSink(
           body,
           timeoutMs: postTimeoutMs,
           maxBytes: maxAnswerBytes,
+          // An event that comes twice is better than a session refused because an idle connection had been closed.
+          isRetriedOnce: true,
         }),
     },
     {

@@ -61,7 +61,7 @@ const policySchema = z.strictObject(
   {
     apiVersion: z.literal('audit.k8s.io/v1', { error: 'audit.k8s.io/v1' }),
     kind: z.literal('Policy', { error: 'Policy' }),
-    metadata: z.unknown(),
+    metadata: z.unknown().optional(),
     rules: z.array(rule, { error: 'a list of rules' }).min(1, 'at least one rule'),
     omitStages: stages,
     omitManagedFields: z.boolean({ error: 'true or false' }).optional(),

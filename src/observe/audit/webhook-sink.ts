@@ -165,6 +165,8 @@ export class WebhookSink implements AuditSink {
         for (const { waiter } of batch) waiter?.resolve();
         return;
       }
+      // Whoever waits is told now: a user does not want to wait for the next try. The events stay.
+      for (const { waiter } of batch) waiter?.reject(failure.error);
       if (!failure.mayPass || tried === maxTries || this.#isClosed) {
         this.#drop(batch, 'the audit webhook did not take them', failure.error);
         return;
