@@ -4,7 +4,7 @@
 import { performance } from 'node:perf_hooks';
 
 import { judge } from './judge.ts';
-import { performRun } from './perform.ts';
+import { needsVictim, performRun } from './perform.ts';
 import { describePlan, planRun, type RunPlan } from './plan.ts';
 import type { ProbeAnswer } from './support/probe.ts';
 import { type FaultStage, nodeNames, pause } from './support/stage.ts';
@@ -47,7 +47,7 @@ export async function runCampaign(stage: FaultStage, options: CampaignOptions): 
   for (const [number, plan] of plans.entries()) {
     const startedMs = performance.now();
     // The next one that will be killed starts beside the runs before it.
-    if (plans.slice(number, number + 3).some(({ fault }) => fault.act.kind === 'killKexer')) stage.prepareVictim();
+    if (plans.slice(number, number + 3).some(needsVictim)) stage.prepareVictim();
     const { outcome, problems } = await runOne(stage, plan);
     outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
     const line = `${describePlan(plan)} → ${outcome} (${Math.round(performance.now() - startedMs)} ms)`;

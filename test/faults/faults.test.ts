@@ -48,6 +48,6 @@ describe('planRun', () => {
       nodes: seen(({ node }) => node),
       paths: seen(({ path }) => path),
       acts: seen(({ fault }) => fault.act.kind),
-    }).to.deep.equal({ kinds: 6, protocols: 18, nodes: 2, paths: 2, acts: 14 });
+    }).to.deep.equal({ kinds: 6, protocols: 18, nodes: 2, paths: 2, acts: 15 });
   });
 });

@@ -66,6 +66,7 @@ function mustBeTold(plan: RunPlan): boolean {
       return leg === 'kubelet';
     case 'killKubelet':
     case 'cutRuntime':
+    case 'stopKexer':
       return true;
     default:
       return false;
@@ -106,13 +107,16 @@ function isLegacySpdy(plan: RunPlan): boolean {
 /** What is missing of a failure that the client could have been told. */
 function untold(plan: RunPlan, { phase, result }: SessionReport): string[] {
   if (result.kind !== 'failure') return [];
+  const isStopping = plan.fault.act.kind === 'stopKexer';
+  // Its door may be shut already.
+  if (isStopping && phase !== 'open') return [];
   if (phase === 'unreached') return [`no answer at all although only the kubelet's leg broke: ${result.message}`];
   // A body has no place for a reason; a stream that could not be opened has its own.
   if (phase === 'open' && plan.kind === 'logs' && plan.protocol.transport !== 'ws') return [];
   if (phase === 'open' && result.message.startsWith('cannot open a stream')) return [];
   if (!result.isTold) return [`the client was not told what broke: ${result.message}`];
-  const isNamed = plan.kind === 'logs' || result.message.includes(plan.node);
-  return isNamed ? [] : [`the failure does not name the node: ${result.message}`];
+  const isNamed = isStopping ? /kexer/.test(result.message) : result.message.includes(plan.node);
+  return isNamed || plan.kind === 'logs' ? [] : [`the failure does not name what broke: ${result.message}`];
 }
 
 function isPrefix(part: Buffer, whole: Buffer): boolean {

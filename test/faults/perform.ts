@@ -44,8 +44,13 @@ interface Prepared {
   dispose(): Promise<void>;
 }
 
+/** Its kexer does not live through it. */
+export function needsVictim({ fault }: RunPlan): boolean {
+  return fault.act.kind === 'killKexer' || fault.act.kind === 'stopKexer';
+}
+
 export async function performRun(stage: FaultStage, plan: RunPlan): Promise<Performance> {
-  const victim = plan.fault.act.kind === 'killKexer' ? await stage.takeVictim() : undefined;
+  const victim = needsVictim(plan) ? await stage.takeVictim() : undefined;
   try {
     const total = plan.fault.where.kind === 'beforeEnd' ? await measure(stage, plan, victim) : undefined;
     return await new Run(stage, plan, victim, total).perform();
@@ -164,6 +169,9 @@ class Run {
       }
       case 'killKexer':
         void this.#victim?.kill();
+        return;
+      case 'stopKexer':
+        this.#victim?.terminate();
         return;
       case 'slowClient':
         this.#session?.pause();

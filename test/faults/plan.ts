@@ -73,6 +73,8 @@ export type Act =
   | { readonly kind: 'killApiserver' }
   | { readonly kind: 'stopApiserver' }
   | { readonly kind: 'killKexer' }
+  /** SIGTERM, without any grace. */
+  | { readonly kind: 'stopKexer' }
   | { readonly kind: 'slowClient'; readonly forMs: number }
   | { readonly kind: 'deadClient'; readonly leaves: 'rst' | 'fin' };
 
@@ -116,6 +118,7 @@ const acts: readonly (readonly [Act['kind'], number])[] = [
   ['killApiserver', 3],
   ['stopApiserver', 1],
   ['killKexer', 3],
+  ['stopKexer', 2],
   ['slowClient', 4],
   ['deadClient', 4],
 ];

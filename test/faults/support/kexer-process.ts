@@ -101,6 +101,11 @@ export class KexerProcess {
     }
   }
 
+  /** SIGTERM, and nothing more. */
+  terminate(): void {
+    this.#child.kill('SIGTERM');
+  }
+
   /** SIGKILL; settles when it is gone. */
   async kill(): Promise<void> {
     if (this.#exit === undefined) this.#child.kill('SIGKILL');

@@ -133,7 +133,8 @@ export class FaultStage {
   /** Begins to start a kexer that will be killed, while something else is done. */
   prepareVictim(): void {
     if (this.#nextVictim !== undefined) return;
-    this.#nextVictim = KexerProcess.start({ config: this.sandbox.files.kexerConfig }).then(async (kexer) => {
+    const flags = ['--shutdown-delay-duration', '0s', '--shutdown-grace-period', '0s'];
+    this.#nextVictim = KexerProcess.start({ config: this.sandbox.files.kexerConfig, flags }).then(async (kexer) => {
       await this.#whenAnswers(kexer.port, clusterPath);
       return kexer;
     });
