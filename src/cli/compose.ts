@@ -38,6 +38,7 @@ import { createRoute } from '../server/router.ts';
 import { Server } from '../server/server.ts';
 import { Shutdown } from '../server/shutdown.ts';
 import { VersionInfo } from '../server/version-info.ts';
+import { Bandwidth } from '../streams/bandwidth.ts';
 import { type DetourEvent, Detours } from '../streams/detour.ts';
 import { StreamHandler } from '../streams/handler.ts';
 import { PodWatches } from '../streams/pod-watch.ts';
@@ -142,7 +143,12 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     { clock },
     { idleTimeoutMs: config.sessions.idleTimeout, maxDurationMs: config.sessions.maxDuration },
   );
-  const sessions = new SessionRegistry({ clock, observer: joinObservers(lines.sessionLines(log), limits) });
+  const bandwidth = { perUser: config.limits.bytesPerSecondPerUser, total: config.limits.bytesPerSecond };
+  const sessions = new SessionRegistry({
+    clock,
+    observer: joinObservers(lines.sessionLines(log), limits),
+    bandwidth: bandwidth.perUser + bandwidth.total === 0 ? undefined : new Bandwidth({ clock }, bandwidth),
+  });
   const pods = new PodWatches({
     clock,
     onForbidden: (err) => lines.podWatchForbidden(log, err),

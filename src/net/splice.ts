@@ -5,6 +5,8 @@
 import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 
+import { PauseCount } from '../base/pause-count.ts';
+
 export interface SpliceOptions {
   /** Bytes already read from `b` that `a` gets first. */
   readonly headToA?: Buffer | undefined;
@@ -12,6 +14,8 @@ export interface SpliceOptions {
   readonly headToB?: Buffer | undefined;
   /** Called for every chunk, with its length; for activity clocks and byte counts while the splice runs. */
   readonly onBytes?: ((to: 'a' | 'b', length: number) => void) | undefined;
+  /** Called once both sides are joined, with what holds the reading of each beside backpressure. */
+  readonly onJoined?: ((readers: { readonly a: PauseCount; readonly b: PauseCount }) => void) | undefined;
 }
 
 export interface SpliceEnd {
@@ -56,8 +60,10 @@ class Splice {
     this.#watch(this.#b, 'b');
     this.#send('a', this.#options.headToA);
     this.#send('b', this.#options.headToB);
-    this.#pump(this.#a, this.#b, 'b');
-    this.#pump(this.#b, this.#a, 'a');
+    const readers = { a: new PauseCount(this.#a), b: new PauseCount(this.#b) };
+    this.#pump(this.#a, this.#b, 'b', readers.a);
+    this.#pump(this.#b, this.#a, 'a', readers.b);
+    if (!this.#isDone) this.#options.onJoined?.(readers);
   }
 
   #listen(stream: Duplex, event: string, run: (argument: unknown) => void): void {
@@ -85,7 +91,7 @@ class Splice {
     return (to === 'a' ? this.#a : this.#b).write(bytes);
   }
 
-  #pump(from: Duplex, to: Duplex, side: 'a' | 'b'): void {
+  #pump(from: Duplex, to: Duplex, side: 'a' | 'b', reader: PauseCount): void {
     if (this.#isDone) return;
     const end = (): void => {
       to.end();
@@ -99,11 +105,19 @@ class Splice {
       end();
       return;
     }
-    this.#listen(to, 'drain', () => from.resume());
-    this.#listen(from, 'data', (chunk) => {
-      if (Buffer.isBuffer(chunk) && !this.#send(side, chunk)) from.pause();
+    let isBackedUp = false;
+    const pause = (): void => {
+      if (!isBackedUp) reader.pause();
+      isBackedUp = true;
+    };
+    this.#listen(to, 'drain', () => {
+      if (isBackedUp) reader.resume();
+      isBackedUp = false;
     });
-    if (to.writableNeedDrain) from.pause();
+    this.#listen(from, 'data', (chunk) => {
+      if (Buffer.isBuffer(chunk) && !this.#send(side, chunk)) pause();
+    });
+    if (to.writableNeedDrain) pause();
     else from.resume();
   }
 

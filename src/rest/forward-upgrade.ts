@@ -32,6 +32,7 @@ export async function forwardUpgrade(
     beforeSwitch: (protocol: string, backend: Duplex) => Promise<void>;
     onSwitched: (protocol: string) => void;
     onBytes?: SpliceOptions['onBytes'];
+    onJoined?: SpliceOptions['onJoined'];
   },
   call: Call,
   request: IncomingMessage,
@@ -70,7 +71,8 @@ export async function forwardUpgrade(
   await deps.beforeSwitch(agreed, route.socket);
   socket.write(encodeResponseHead({ status: 101, headers: switchingHeaders(answer.head.headers, agreed) }));
   deps.onSwitched(agreed);
-  return splice(socket, route.socket, { headToA: answer.rest, headToB: head, onBytes: deps.onBytes });
+  const { onBytes, onJoined } = deps;
+  return splice(socket, route.socket, { headToA: answer.rest, headToB: head, onBytes, onJoined });
 }
 
 /**

@@ -77,10 +77,10 @@ async function relayUpgrade(deps: RouterDeps, call: Call, exchange: Exchange & {
         session = sessions.open(upgradeSubject(call, protocol), end, announced);
       },
       onBytes: (to, length) => {
-        if (session === undefined) return;
-        if (to === 'b') session.bytesIn += length;
-        else session.bytesOut += length;
+        if (to === 'b') session?.countIn(length);
+        else session?.countOut(length);
       },
+      onJoined: ({ a, b }) => session?.shape({ in: a, out: b }),
     },
     call,
     exchange.request,

@@ -94,6 +94,7 @@ export class ExecRelay implements RunningStream {
     );
     this.#toClient = new Valve(this.#kubelet, this.#client);
     this.#toKubelet = new Valve(this.#client, this.#kubelet);
+    deps.session.shape({ in: this.#client, out: this.#kubelet });
   }
 
   end(message: string): void {
@@ -134,7 +135,7 @@ export class ExecRelay implements RunningStream {
     this.#outcome.addOutput();
     const kubelet = this.#kubelet.createStream([['streamtype', type]], {
       onData: (bytes) => {
-        this.#session.bytesOut += bytes.length;
+        this.#session.countOut(bytes.length);
         this.#toClient.check(client.write(bytes));
       },
       onEnd: (how) => {
@@ -162,7 +163,7 @@ export class ExecRelay implements RunningStream {
     });
     client.setHandlers({
       onData: (bytes) => {
-        this.#session.bytesIn += bytes.length;
+        this.#session.countIn(bytes.length);
         this.#toKubelet.check(kubelet.write(bytes));
       },
       onEnd: (how) => passEnd(how, kubelet),

@@ -20,6 +20,7 @@ import {
   type RunningStream,
   socketClosed,
 } from './leg.ts';
+import { HeldClient } from './held-client.ts';
 import { Outcome, type Verdict } from './outcome.ts';
 import type { Session, SessionEnd } from './session.ts';
 import { maxHeldBytes, StdinGate } from './stdin-gate.ts';
@@ -110,6 +111,7 @@ export class ExecTranslate implements RunningStream {
     this.#stdinGate = new StdinGate({ clock: deps.clock, client: this.#client, kubelet: this.#kubelet }, () =>
       this.#failStdin(),
     );
+    deps.session.shape({ in: new HeldClient({ clock: deps.clock, client: this.#client }), out: this.#kubelet });
     // Servers open with a message without payload; some clients wait for it.
     this.#send(initialChannel(options), empty);
   }
@@ -129,7 +131,7 @@ export class ExecTranslate implements RunningStream {
   }
 
   #output(channel: number, bytes: Buffer): void {
-    this.#session.bytesOut += bytes.length;
+    this.#session.countOut(bytes.length);
     this.#toClient.check(this.#send(channel, bytes));
     this.#outputSincePong += bytes.length;
     if (this.#outputSincePong < outputBytesPerPong) return;
@@ -162,7 +164,7 @@ export class ExecTranslate implements RunningStream {
       return;
     }
     const { length } = message.bytes;
-    this.#session.bytesIn += length;
+    this.#session.countIn(length);
     this.#stdinGate.check(stream.write(message.bytes), length);
   }
 

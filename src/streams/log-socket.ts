@@ -5,6 +5,7 @@ import { Buffer } from 'node:buffer';
 
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
+import { PauseCount } from '../base/pause-count.ts';
 import { WebSocketConnection } from '../net/websocket-connection.ts';
 import { clientEnd, clientKeepalive, type Leg, lingerTimeoutMs, type RunningStream, socketClosed } from './leg.ts';
 import type { LogBody } from './log-body.ts';
@@ -45,14 +46,17 @@ export class LogSocket implements RunningStream {
     body.on('error', (error) => {
       this.#fail('kubeletGone', `${source} broke the log off (${describeError(error)})`);
     });
+    const pauses = new PauseCount(body);
+    session.shape({ out: pauses });
     body.on('data', (chunk: Buffer) => {
-      session.bytesOut += chunk.length;
-      if (send(chunk)) return;
+      session.countOut(chunk.length);
+      // What was read before a pause may still come; the pause is counted once.
+      if (send(chunk) || session.isBackedUp) return;
       session.isBackedUp = true;
-      body.pause();
+      pauses.pause();
       client.onDrain(() => {
         session.isBackedUp = false;
-        body.resume();
+        pauses.resume();
       });
     });
     body.on('end', () => {

@@ -2,6 +2,7 @@
 // response, since a clean end would make half a log look like a whole one.
 
 import { describeError } from '../base/errors.ts';
+import { PauseCount } from '../base/pause-count.ts';
 import { acceptCall, type Call } from '../clusters/call.ts';
 import { abortResponse, type AnyResponse, flushHead, sendAnswer, setHead } from '../net/http-answer.ts';
 import { announceSession } from './announce.ts';
@@ -64,15 +65,19 @@ class LogRelay implements RunningStream {
       });
       response.on('error', () => {}); // 'close' follows and says it
       response.on('close', () => this.#closed());
+      const pauses = new PauseCount(body);
+      session.shape({ out: pauses });
       response.on('drain', () => {
+        if (!session.isBackedUp) return;
         session.isBackedUp = false;
-        body.resume();
+        pauses.resume();
       });
       body.on('data', (chunk: Buffer) => {
-        session.bytesOut += chunk.length;
-        if (writeChunk(response, chunk)) return;
+        session.countOut(chunk.length);
+        // What was read before a pause may still come; the pause is counted once.
+        if (writeChunk(response, chunk) || session.isBackedUp) return;
         session.isBackedUp = true;
-        body.pause();
+        pauses.pause();
       });
       body.on('end', () => this.#finish());
       if (response.destroyed) {

@@ -20,6 +20,7 @@ import {
   type RunningStream,
   socketClosed,
 } from './leg.ts';
+import { HeldClient } from './held-client.ts';
 import type { Session, SessionEnd } from './session.ts';
 import { StdinGate } from './stdin-gate.ts';
 import { Valve } from './valve.ts';
@@ -72,6 +73,7 @@ export class PortChannels implements RunningStream {
     this.#gate = new StdinGate({ clock: deps.clock, client: this.#client, kubelet: this.#kubelet }, () =>
       this.end('the forwarded ports have not taken data for too long'),
     );
+    deps.session.shape({ in: new HeldClient({ clock: deps.clock, client: this.#client }), out: this.#kubelet });
     for (const [index, port] of options.ports.entries()) this.#openPort(index, port);
   }
 
@@ -117,7 +119,7 @@ export class PortChannels implements RunningStream {
   }
 
   #output(channel: number, bytes: Buffer): void {
-    this.#session.bytesOut += bytes.length;
+    this.#session.countOut(bytes.length);
     this.#toClient.check(this.#send(channel, bytes));
   }
 
@@ -142,7 +144,7 @@ export class PortChannels implements RunningStream {
     const stream = this.#data[message.channel / 2];
     if (stream === undefined) return;
     const { length } = message.bytes;
-    this.#session.bytesIn += length;
+    this.#session.countIn(length);
     this.#gate.check(stream.write(message.bytes), length);
   }
 

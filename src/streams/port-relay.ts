@@ -76,6 +76,7 @@ export class PortRelay implements RunningStream {
     );
     this.#toClient = new Valve(this.#kubelet, this.#client);
     this.#toKubelet = new Valve(this.#client, this.#kubelet);
+    deps.session.shape({ in: this.#client, out: this.#kubelet });
   }
 
   end(message: string): void {
@@ -103,7 +104,7 @@ export class PortRelay implements RunningStream {
       // A kubelet refuses a bad port or type by resetting: the client must see that as the refusal of its stream.
       onReply: () => client.reply(),
       onData: (bytes) => {
-        this.#session.bytesOut += bytes.length;
+        this.#session.countOut(bytes.length);
         this.#toClient.check(client.write(bytes));
       },
       onEnd: (how) => {
@@ -114,7 +115,7 @@ export class PortRelay implements RunningStream {
     });
     client.setHandlers({
       onData: (bytes) => {
-        this.#session.bytesIn += bytes.length;
+        this.#session.countIn(bytes.length);
         this.#toKubelet.check(kubelet.write(bytes));
       },
       onEnd: (how) => {

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 
 import type { Clock } from '../base/clock.ts';
 import { noRecord, type SessionRecord } from '../observe/audit/call-audit.ts';
+import type { Bandwidth } from './bandwidth.ts';
 import { Session, type SessionEnd, type SessionSubject } from './session.ts';
 
 /** Unique among the sessions of hours, short enough to type. */
@@ -33,13 +34,16 @@ export function joinObservers(...observers: readonly SessionObserver[]): Session
 export class SessionRegistry {
   readonly #clock: Clock;
   readonly #observer: SessionObserver;
+  readonly #bandwidth: Pick<Bandwidth, 'open'> | undefined;
   readonly #sessions = new Map<string, Session>();
   readonly #records = new Map<Session, SessionRecord>();
   #waitingForEmpty: (() => void)[] = [];
 
-  constructor(deps: { clock: Clock; observer: SessionObserver }) {
+  /** @param deps.bandwidth left out: no limit. */
+  constructor(deps: { clock: Clock; observer: SessionObserver; bandwidth?: Pick<Bandwidth, 'open'> | undefined }) {
     this.#clock = deps.clock;
     this.#observer = deps.observer;
+    this.#bandwidth = deps.bandwidth;
   }
 
   get size(): number {
@@ -64,7 +68,8 @@ export class SessionRegistry {
     endByRequest: (message: string) => void,
     announced: { readonly id: string; readonly record: SessionRecord } = { id: newSessionId(), record: noRecord },
   ): Session {
-    const session = new Session({ clock: this.#clock }, { id: announced.id, subject, endByRequest });
+    const flows = this.#bandwidth?.open(subject.user.name);
+    const session = new Session({ clock: this.#clock }, { id: announced.id, subject, endByRequest, flows });
     this.#records.set(session, announced.record);
     this.#sessions.set(session.id, session);
     this.#observer.sessionStarted(session);

@@ -4,6 +4,8 @@
 import type { Clock } from '../base/clock.ts';
 import type { DetourReason } from '../clusters/detour.ts';
 import type { UserInfo } from '../kube/user.ts';
+import type { SessionFlows } from './bandwidth.ts';
+import type { PausableLeg } from './valve.ts';
 
 export type SessionKind = 'exec' | 'attach' | 'portforward' | 'log' | 'upgrade';
 
@@ -49,7 +51,7 @@ export class Session {
   readonly id: string;
   readonly subject: SessionSubject;
   readonly startedAtMs: number;
-  /** Payload bytes from the client; counted by the legs, hence plain fields. */
+  /** Payload bytes from the client; plain fields, since others look at them often. Counted by {@link countIn} and {@link countOut}. */
   bytesIn = 0;
   /** Payload bytes to the client. */
   bytesOut = 0;
@@ -58,6 +60,8 @@ export class Session {
   readonly #clock: Clock;
   readonly #startedMonotonicMs: number;
   readonly #endByRequest: (message: string) => void;
+  /** Undefined: no bandwidth limit, which is to cost nothing. */
+  readonly #flows: SessionFlows | undefined;
   #isAskedToEnd: boolean;
   #end: SessionEnd | undefined;
 
@@ -67,7 +71,12 @@ export class Session {
    */
   constructor(
     deps: { clock: Clock },
-    options: { id: string; subject: SessionSubject; endByRequest: (message: string) => void },
+    options: {
+      id: string;
+      subject: SessionSubject;
+      endByRequest: (message: string) => void;
+      flows?: SessionFlows | undefined;
+    },
   ) {
     this.id = options.id;
     this.subject = options.subject;
@@ -75,6 +84,7 @@ export class Session {
     this.startedAtMs = deps.clock.now();
     this.#startedMonotonicMs = deps.clock.monotonic();
     this.#endByRequest = options.endByRequest;
+    this.#flows = options.flows;
     this.#isAskedToEnd = false;
     this.#end = undefined;
   }
@@ -88,6 +98,25 @@ export class Session {
     return this.#clock.monotonic() - this.#startedMonotonicMs;
   }
 
+  /** Whom a bandwidth limit may hold: the leg that payload from the client is read from, and the one that payload to it is. */
+  shape(legs: { in?: PausableLeg; out?: PausableLeg }): void {
+    if (this.#flows === undefined) return;
+    if (legs.in !== undefined) this.#flows.in.attach(legs.in, { hasFloor: true });
+    if (legs.out !== undefined) this.#flows.out.attach(legs.out);
+  }
+
+  /** So many bytes of payload came from the client. */
+  countIn(length: number): void {
+    this.bytesIn += length;
+    this.#flows?.in.spent(length);
+  }
+
+  /** So many bytes of payload went to the client. */
+  countOut(length: number): void {
+    this.bytesOut += length;
+    this.#flows?.out.spent(length);
+  }
+
   /** Ends the stream from outside (drain, a limit, a pod that is gone): the client is told `message` as a Failure. The first call counts. */
   end(message: string): void {
     if (this.#end !== undefined || this.#isAskedToEnd) return;
@@ -99,6 +128,7 @@ export class Session {
   finish(end: SessionEnd): boolean {
     if (this.#end !== undefined) return false;
     this.#end = end;
+    this.#flows?.close();
     return true;
   }
 }

@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream';
 import type { RunningStream } from '../../../src/streams/leg.ts';
 import type { Leg } from '../../../src/streams/leg.ts';
 import { SpdyConnection, type SpdyEnd, type SpdyStream } from '../../../src/net/spdy-connection.ts';
+import { Bandwidth, type BandwidthOptions } from '../../../src/streams/bandwidth.ts';
 import { SessionRegistry } from '../../../src/streams/registry.ts';
 import type { Session, SessionEnd, SessionSubject } from '../../../src/streams/session.ts';
 import { makeUser } from '../../../src/kube/user.ts';
@@ -158,13 +159,17 @@ export interface Rig<T extends RunningStream> {
 /** @param make builds the piece under test on kexer's ends of two connections. */
 export function makeRig<T extends RunningStream>(
   make: (deps: { clock: FakeClock; session: Session }, legs: { client: Leg; kubelet: Leg }) => T,
-  options: { head?: Buffer; highWaterMark?: number } = {},
+  options: { head?: Buffer; highWaterMark?: number; bandwidth?: BandwidthOptions } = {},
 ): Rig<T> {
   const clock = new FakeClock();
   const pairOptions = options.highWaterMark === undefined ? {} : { highWaterMark: options.highWaterMark };
   const [clientSocket, innerSocket] = duplexPair(pairOptions);
   const [kubeletSocket, innerKubeletSocket] = duplexPair(pairOptions);
-  const sessions = new SessionRegistry({ clock, observer: { sessionStarted() {}, sessionEnded() {} } });
+  const sessions = new SessionRegistry({
+    clock,
+    observer: { sessionStarted() {}, sessionEnded() {} },
+    bandwidth: options.bandwidth === undefined ? undefined : new Bandwidth({ clock }, options.bandwidth),
+  });
   const session = sessions.open(subject, () => {});
   // A reset of either test end must not fail the test by an unhandled event.
   clientSocket.on('error', () => {});
@@ -196,6 +201,7 @@ export function makeRig<T extends RunningStream>(
   };
   void piece.done.then((end) => {
     rig.ended = end;
+    sessions.finish(session, end);
   });
   return rig;
 }
