@@ -20,13 +20,18 @@ const upgradeTimeoutMs = 120_000;
 const maxRefusalBytes = 50_000;
 const refusalBodyTimeoutMs = 10_000;
 
-/** What a kubelet says when the pod of that UID is gone: the one 404 that is a true answer. */
-const podGoneText = 'pod does not exist';
+/** What a kubelet says when the pod of that name, or (port-forward) of that UID, is gone: the 404s that are true answers. */
+const podGoneTexts: ReadonlySet<string> = new Set(['pod does not exist', 'pod not found']);
 
 export interface KubeletLeg {
   readonly socket: TLSSocket;
   /** Bytes that came with the 101. */
   readonly head: Buffer;
+  /**
+   * The kubelet has compared the pod's UID, so that this is the pod that was asked for. For an exec it never does: it takes the container by
+   * the pod's name alone, whatever UID the path has (findContainer and Pods.FindPod, v1.26 to v1.36).
+   */
+  readonly isUidCompared: boolean;
 }
 
 export interface KubeletRefusal {
@@ -66,8 +71,8 @@ export function kubeletPath(kind: UpgradeKind, target: Target, hasUid: boolean):
 }
 
 /**
- * Whether the kubelet can be asked for this pod by UID, so that a pod that replaced it is not entered by mistake. exec translates the
- * UID of a mirror pod; attach and port-forward compare it with the static pod's own.
+ * Whether the kubelet can be asked for this pod by UID. exec translates the UID of a mirror pod; attach and port-forward compare it with the
+ * static pod's own.
  */
 function canNameUid(kind: UpgradeKind, target: Target): boolean {
   return isUid(target.podUid) && (kind === 'exec' || !target.isMirror);
@@ -93,7 +98,7 @@ export async function openKubeletLeg(
 }
 
 function isUnknownPath(refusal: KubeletRefusal): boolean {
-  return refusal.status === 404 && refusal.body.toString('utf8').trim() !== podGoneText;
+  return refusal.status === 404 && !podGoneTexts.has(refusal.body.toString('utf8').trim());
 }
 
 async function tryUpgrade(
@@ -129,7 +134,10 @@ async function tryUpgrade(
     return { isOpen: false, refusal: { status: head.status, headers: head.headers, body } };
   }
   const problem = upgradeProblem(head.headers, streamProtocol(request.kind));
-  if (problem === undefined) return { isOpen: true, leg: { socket, head: rest } };
+  if (problem === undefined) {
+    const isUidCompared = request.hasUid && request.kind !== 'exec';
+    return { isOpen: true, leg: { socket, head: rest, isUidCompared } };
+  }
   socket.destroy();
   return { isOpen: false, refusal: { status: 101, headers: [], body: Buffer.from(problem) } };
 }

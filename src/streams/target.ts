@@ -38,9 +38,7 @@ const mirrorAnnotation = 'kubernetes.io/config.mirror';
 /** @throws StatusError as kube-apiserver answers; KexerError badRequest. */
 export async function findPlace(cluster: Cluster, question: TargetQuestion, signal: AbortSignal): Promise<Place> {
   checkNames({ ...question, container: question.container ?? '' });
-  const pod = await cluster.pod(question.namespace, question.pod, signal).catch((error: unknown) => {
-    throw ownRefusal(error) ?? error;
-  });
+  const pod = await readPod(cluster, question, signal);
   const container = question.container === undefined ? '' : resolveContainer(pod, question.container);
   checkNames({ ...question, container });
   const nodeName = pod.spec.nodeName ?? '';
@@ -53,6 +51,17 @@ export async function findPlace(cluster: Cluster, question: TargetQuestion, sign
     container,
     node: nodeName,
   };
+}
+
+/** @throws StatusError as kube-apiserver answers, without a word of kexer's own account. */
+export function readPod(
+  cluster: Cluster,
+  { namespace, pod }: Pick<Place, 'namespace' | 'pod'>,
+  signal: AbortSignal,
+): Promise<PodObject> {
+  return cluster.pod(namespace, pod, signal).catch((error: unknown) => {
+    throw ownRefusal(error) ?? error;
+  });
 }
 
 /** A 401 or 403 of kexer's own read is kexer's matter, and no answer to the caller: its text names kexer's account. */

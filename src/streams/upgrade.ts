@@ -32,6 +32,7 @@ import { PortRelay } from './port-relay.ts';
 import type { PodWatches } from './pod-watch.ts';
 import { askStream } from './preflight.ts';
 import type { SessionRegistry } from './registry.ts';
+import { requireSamePod } from './same-pod.ts';
 import { runSession } from './run-session.ts';
 import type { Session, SessionSubject } from './session.ts';
 import { findPlace, type Place, type Target, targetOf } from './target.ts';
@@ -118,6 +119,7 @@ async function openDirect(
         auditId: call.auditId,
       });
     }
+    if (!outcome.leg.isUidCompared) await requireSamePod(call.cluster, target, outcome.leg.socket, signal);
     return openedStream(deps, call, {
       options,
       place: target,

@@ -359,12 +359,14 @@ describe('StreamHandler', () => {
       expect([reply.status, reply.body]).to.deep.equal([404, '404 page not found\n']);
     });
 
-    it('is not asked again when the pod of that UID is gone', async () => {
-      script.refusal = () => plainRefusal('404 Not Found', 'pod does not exist');
-      const reply = await refusal('GET', exec, webSocketHeaders);
-      expect(kubelet.requests).to.have.length(1);
-      expect(statusIn(reply)).to.equal('404 NotFound: pod does not exist');
-    });
+    for (const text of ['pod does not exist', 'pod not found']) {
+      it(`is not asked again, without the UID, when the pod is gone: ${text}`, async () => {
+        script.refusal = () => plainRefusal('404 Not Found', text);
+        const reply = await refusal('GET', exec, webSocketHeaders);
+        expect(kubelet.requests).to.have.length(1);
+        expect(statusIn(reply)).to.equal(`404 NotFound: ${text}`);
+      });
+    }
 
     it('gives SPDY clients its code and text, and WebSocket clients a Status', async () => {
       script.refusal = () => plainRefusal('500 Internal Server Error', 'container not found ("demo")');
