@@ -200,12 +200,11 @@ export class Kubelet {
     });
   }
 
+  /** The youngest of that name: an older one is on its way out. */
   #find(namespace: string, name: string): PodWorker | undefined {
-    for (const worker of this.#workers.values()) {
-      const { metadata } = worker.pod;
-      if (metadata.namespace === namespace && metadata.name === name) return worker;
-    }
-    return undefined;
+    return [...this.#workers.values()].findLast(
+      ({ pod: { metadata } }) => metadata.namespace === namespace && metadata.name === name,
+    );
   }
 
   #onPodEvent(event: StoreEvent): void {

@@ -111,7 +111,8 @@ export class StreamEndpoints {
     }
     const worker = this.#deps.pods.find(request.namespace, request.pod);
     if (worker === undefined) return { answer: podNotFound };
-    const hasUid = request.uid === '' || request.uid === podUid(worker.pod);
+    // Of exec the real one takes the container by the pod's name, whatever UID is asked for (findContainer, Pods.FindPod).
+    const hasUid = request.kind === 'exec' || request.uid === '' || request.uid === podUid(worker.pod);
     const container = hasUid ? worker.slot(request.container)?.running : undefined;
     const plan =
       request.kind === 'exec'
