@@ -48,7 +48,7 @@ function reviewsWith(...answers: unknown[]): { reviews: Reviews; calls: Call[]; 
 }
 
 const reset = new KexerError('unreachable', 'x', {
-  cause: Object.assign(new Error('other side closed'), { code: 'UND_ERR_SOCKET' }),
+  cause: Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', syscall: 'read' }),
 });
 const refusedConnect = new KexerError('unreachable', 'x', {
   cause: Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', syscall: 'connect' }),
