@@ -27,7 +27,7 @@ const maxAnswerBytes = 64 * 1024;
 
 /** @throws KexerError config */
 export async function composeAudit(deps: ComposeDeps, config: Config['audit']): Promise<AuditLog> {
-  const { log, scope } = deps;
+  const { log } = deps;
   const redactor = new Redactor({
     commands: config.commands,
     patterns: config.redact,
@@ -36,20 +36,17 @@ export async function composeAudit(deps: ComposeDeps, config: Config['audit']): 
   const policy =
     config.policyFile === undefined ? defaultPolicy : documentPolicy(await loadPolicyFile(config.policyFile));
   const sinks: AuditSink[] = [];
-  const audit = new AuditLog(
+  if (config.logPath !== undefined) sinks.push(await composeLogSink(deps, config, config.logPath));
+  const { configFile } = config.webhook;
+  if (configFile !== undefined) sinks.push(await composeWebhookSink(deps, config.webhook, configFile));
+  return new AuditLog(
     { sinks, policy, redactor, onRefused: (err) => lines.auditRefused(log, err) },
     { isStrict: config.strict },
   );
-  scope.add(() => audit.close());
-  if (config.logPath !== undefined) sinks.push(await composeLogSink(deps, config, config.logPath));
-  if (config.webhook.configFile !== undefined) {
-    sinks.push(await composeWebhookSink(deps, config.webhook, config.webhook.configFile));
-  }
-  return audit;
 }
 
 async function composeLogSink(deps: ComposeDeps, config: Config['audit'], path: string): Promise<AuditSink> {
-  const { clock, log } = deps;
+  const { clock, log, scope } = deps;
   let target: ByteTarget;
   try {
     target =
@@ -67,7 +64,9 @@ async function composeLogSink(deps: ComposeDeps, config: Config['audit'], path: 
   } catch (cause) {
     throw new KexerError('config', `Cannot open --audit-log-path ${quote(path)}`, { cause });
   }
-  return new LogSink({ clock, target, observer: observerOf(deps) });
+  const sink = new LogSink({ clock, target, observer: observerOf(deps) });
+  scope.add(() => sink.close());
+  return sink;
 }
 
 async function composeWebhookSink(
@@ -84,7 +83,7 @@ async function composeWebhookSink(
   scope.add(() => client.close());
   // The URL as it stands in the file: a receiver may listen on a path without a slash at its end.
   const target = new URL(endpoint.url).pathname === '/' ? '/' : '';
-  return new WebhookSink(
+  const sink = new WebhookSink(
     {
       clock,
       observer: observerOf(deps),
@@ -111,6 +110,9 @@ async function composeWebhookSink(
       initialBackoffMs: config.initialBackoff,
     },
   );
+  // After the client, so that it ends before it: what is queued is still to be sent.
+  scope.add(() => sink.close());
+  return sink;
 }
 
 function observerOf({ log }: ComposeDeps): SinkObserver {

@@ -17,8 +17,6 @@ export interface AuditLogDeps {
   readonly onRefused: (error: unknown) => void;
 }
 
-const retryAfterSeconds = 5;
-
 export class AuditLog {
   readonly redactor: Redactor;
   /** No session without a record of its start. */
@@ -66,8 +64,8 @@ export class AuditLog {
     this.#onRefused(new KexerError('overLimit', 'Cannot begin a session without an audit record', { cause }));
     throw new StatusError(
       serviceUnavailable(
+        // No Retry-After: client-go would wait and try ten times, and tell nobody why.
         'kexer cannot write the audit record of this session now, and no session may begin without one',
-        retryAfterSeconds,
       ),
       { cause },
     );
@@ -76,10 +74,5 @@ export class AuditLog {
   /** By sink, for metrics. */
   counts(): ReadonlyMap<AuditSink['name'], SinkCounts> {
     return new Map(this.#sinks.map((sink) => [sink.name, sink.counts]));
-  }
-
-  /** Delivers what is queued, for a bounded time. */
-  async close(): Promise<void> {
-    await Promise.all(this.#sinks.map((sink) => sink.close()));
   }
 }

@@ -8,10 +8,15 @@ import { KexerError } from '../../base/errors.ts';
 import type { ByteTarget } from './rotating-file.ts';
 import { type AuditSink, DropCounter, type SinkCounts, type SinkObserver } from './sink.ts';
 
+/** Who has to know that a line is written: told when its last byte is, or when the next write fails. */
+interface Waiter {
+  written(): void;
+  failed(error: unknown): void;
+}
+
 interface Line {
   readonly bytes: Buffer;
-  /** Told when the last byte is written. */
-  readonly onWritten: (() => void) | undefined;
+  readonly waiter: Waiter | undefined;
 }
 
 /** A disk that stands still for minutes fills this; a busy kexer writes some kilobytes a second. */
@@ -68,11 +73,17 @@ export class LogSink implements AuditSink {
       const timer = this.#clock.after(safeWithinMs, () => {
         reject(new KexerError('timeout', `Cannot write the audit log: nothing was written within ${safeWithinMs} ms`));
       });
-      const isTaken = this.#add(event, () => {
-        timer.cancel();
-        resolve();
-      });
-      if (isTaken) return;
+      const waiter: Waiter = {
+        written: () => {
+          timer.cancel();
+          resolve();
+        },
+        failed: (cause) => {
+          timer.cancel();
+          reject(new KexerError('internal', 'Cannot write the audit log', { cause }));
+        },
+      };
+      if (this.#add(event, waiter)) return;
       timer.cancel();
       reject(new KexerError('overLimit', 'Cannot write the audit log: its queue is full'));
     });
@@ -96,13 +107,13 @@ export class LogSink implements AuditSink {
     this.#givenUp.resolve();
   }
 
-  #add(event: string, onWritten: (() => void) | undefined): boolean {
+  #add(event: string, waiter: Waiter | undefined): boolean {
     const bytes = Buffer.from(`${event}\n`);
     if (this.#isClosed || this.#queuedBytes + bytes.length > maxQueuedBytes) {
       this.#drops.add(1, this.#isClosed ? 'kexer is ending' : 'the queue of the audit log is full');
       return false;
     }
-    this.#queue.push({ bytes, onWritten });
+    this.#queue.push({ bytes, waiter });
     this.#queuedBytes += bytes.length;
     this.#writing ??= this.#writeAll();
     return true;
@@ -137,7 +148,7 @@ export class LogSink implements AuditSink {
     this.#queue.splice(0, count);
     this.#queuedBytes -= size;
     this.#written += count;
-    for (const { onWritten } of batch) onWritten?.();
+    for (const { waiter } of batch) waiter?.written();
   }
 
   /** @returns false if it was given up. */
@@ -154,6 +165,8 @@ export class LogSink implements AuditSink {
           this.#isFailing = true;
           this.#observer.failing('log', error);
         }
+        // The lines stay; a user does not want to wait for the next try.
+        if (!isBusy) for (const { waiter } of this.#queue) waiter?.failed(error);
         await this.#pause(isBusy ? busyDelayMs : retryDelayMs);
       }
     }

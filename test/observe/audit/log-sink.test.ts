@@ -223,12 +223,22 @@ describe('LogSink', () => {
     });
   });
 
-  it('says in time that an event is not safe, and gives up an end that takes too long', async () => {
-    target.error = new Error('EIO');
+  it('says in time that an event is not safe when nothing moves at all', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    target.hold = promise;
     const outcome = sink.writeSafely('x').catch((error: unknown) => error);
     await turns();
     clock.advance(5000);
     expect(await outcome).to.have.property('code', 'timeout');
+    resolve();
+    await sink.close();
+    expect([target.text, sink.counts.written]).to.deep.equal(['x\n', 1]);
+  });
+
+  it('says at once that an event is not safe when writing fails, and gives up an end that takes too long', async () => {
+    target.error = new Error('EIO');
+    const failed = await sink.writeSafely('x').catch((error: unknown) => error);
+    expect(failed).to.have.property('code', 'internal');
     const closing = sink.close();
     await turns();
     clock.advance(5000);
