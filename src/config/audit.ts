@@ -1,58 +1,54 @@
 // The settings of the audit log. Flags that kube-apiserver has too are named and meant as there.
 
-import { z } from 'zod';
+import { z } from 'zod/v3';
 
 import { commandDetails } from '../observe/redact.ts';
 import { patternProblem } from '../observe/redaction/patterns.ts';
 
 import type { Setting } from './settings.ts';
-import { duration, file, flag, keysOf } from './values.ts';
+import { duration, file, flag, group, wanted } from './values.ts';
 
 const countWanted = 'a whole number, 0 for no limit';
-const count = (defaultValue: number) => z.int({ error: countWanted }).min(0, countWanted).default(defaultValue);
+const count = (defaultValue: number) =>
+  z.number(wanted(countWanted)).int(countWanted).min(0, countWanted).default(defaultValue);
 const sizeWanted = 'a whole number from 1 to 1000000';
 const size = (defaultValue: number) =>
-  z.int({ error: sizeWanted }).min(1, sizeWanted).max(1_000_000, sizeWanted).default(defaultValue);
+  z.number(wanted(sizeWanted)).int(sizeWanted).min(1, sizeWanted).max(1_000_000, sizeWanted).default(defaultValue);
 
-const pattern = z.string({ error: 'a regular expression' }).superRefine((text, context) => {
+const pattern = z.string(wanted('a regular expression')).superRefine((text, context) => {
   const wanted = patternProblem(text);
-  if (wanted !== undefined) context.addIssue({ code: 'custom', message: wanted });
+  if (wanted !== undefined) context.addIssue({ code: z.ZodIssueCode.custom, message: wanted });
 });
 
-const webhook = z.strictObject(
-  {
-    configFile: file().optional(),
-    initialBackoff: duration(10_000),
-    batchBufferSize: size(10_000),
-    batchMaxSize: size(400),
-    batchMaxWait: duration(30_000),
-  },
-  { error: keysOf },
-);
+const webhook = group({
+  configFile: file().optional(),
+  initialBackoff: duration(10_000),
+  batchBufferSize: size(10_000),
+  batchMaxSize: size(400),
+  batchMaxWait: duration(30_000),
+});
 
-export const audit = z.strictObject(
-  {
-    /** `-` is standard output; without it, and without a webhook, nothing is recorded. */
-    logPath: file().optional(),
-    /** MiB. */
-    logMaxSize: count(100),
-    logMaxBackup: count(0),
-    /** Days. */
-    logMaxAge: count(0),
-    webhook: webhook.prefault({}),
-    policyFile: file().optional(),
-    /** No session without a record that is safe. */
-    strict: flag().default(false),
-    commands: z.enum(commandDetails, { error: `one of ${commandDetails.join(', ')}` }).default('redacted'),
-    /** A flag or variable gives one, the file a list. */
-    redact: z
-      .union([pattern.transform((text) => [text]), z.array(pattern)], {
-        error: 'a list of regular expressions of JavaScript that do not match the empty text',
-      })
-      .default([]),
-  },
-  { error: keysOf },
-);
+export const audit = group({
+  /** `-` is standard output; without it, and without a webhook, nothing is recorded. */
+  logPath: file().optional(),
+  /** MiB. */
+  logMaxSize: count(100),
+  logMaxBackup: count(0),
+  /** Days. */
+  logMaxAge: count(0),
+  webhook: webhook.default({}),
+  policyFile: file().optional(),
+  /** No session without a record that is safe. */
+  strict: flag().default(false),
+  commands: z.enum(commandDetails, wanted(`one of ${commandDetails.join(', ')}`)).default('redacted'),
+  /** A flag or variable gives one, the file a list. */
+  redact: z
+    .union(
+      [pattern.transform((text) => [text]), z.array(pattern)],
+      wanted('a list of regular expressions of JavaScript that do not match the empty text'),
+    )
+    .default([]),
+});
 
 export const auditSettings: readonly Setting[] = [
   {

@@ -1,52 +1,53 @@
 // The settings of the limits against abuse: how much one source, one user and all users together may have at once. Each default is one that no
 // honest user meets; the reasons, with numbers, are in docs/limits.md, which a test holds to this file.
 
-import { z } from 'zod';
+import { z } from 'zod/v3';
 
 import type { Setting } from './settings.ts';
+import { group, wanted } from './values.ts';
 
 const countWanted = 'a whole number, 0 for no limit';
-const count = (defaultValue: number) => z.int({ error: countWanted }).min(0, countWanted).default(defaultValue);
+const count = (defaultValue: number) =>
+  z.number(wanted(countWanted)).int(countWanted).min(0, countWanted).default(defaultValue);
 
 const rateWanted = 'a whole number of at least 65536, or 0 for no limit';
 const rate = () =>
   z
-    .int({ error: rateWanted })
+    .number(wanted(rateWanted))
+    .int(rateWanted)
     .refine((value) => value === 0 || value >= 65_536, rateWanted)
     .default(0);
 
 const headerWanted = 'a whole number from 8192 to 1048576';
 
-export const limits = z.strictObject(
-  {
-    /** exec, attach, port-forward, logs and other upgrades that run at once. */
-    sessionsPerUser: count(1000),
-    sessions: count(5000),
-    /** How many of them may be begun in a minute, whether allowed in the end or not. */
-    sessionStartsPerUser: count(3000),
-    sessionStarts: count(12_000),
-    /** Payload of sessions, each direction by itself. */
-    bytesPerSecondPerUser: rate(),
-    bytesPerSecond: rate(),
-    /** Ordinary calls under way. */
-    requestsPerUser: count(600),
-    requests: count(3000),
-    /** Watches and calls to proxy subresources: as kube-apiserver, not counted as requests. */
-    longRunningPerUser: count(2000),
-    longRunning: count(10_000),
-    /** Of one address: what has not been authenticated yet. */
-    strangerConnectionsPerSource: count(2000),
-    strangerRequestsPerSource: count(1000),
-    headerBytes: z
-      .int({ error: headerWanted })
-      .min(8192, headerWanted)
-      .max(1024 * 1024, headerWanted)
-      .default(64 * 1024),
-    /** Of an ordinary call; what goes to a proxy subresource has no limit. */
-    bodyBytes: count(16 * 1024 * 1024),
-  },
-  { error: 'a group of settings (key: value)' },
-);
+export const limits = group({
+  /** exec, attach, port-forward, logs and other upgrades that run at once. */
+  sessionsPerUser: count(1000),
+  sessions: count(5000),
+  /** How many of them may be begun in a minute, whether allowed in the end or not. */
+  sessionStartsPerUser: count(3000),
+  sessionStarts: count(12_000),
+  /** Payload of sessions, each direction by itself. */
+  bytesPerSecondPerUser: rate(),
+  bytesPerSecond: rate(),
+  /** Ordinary calls under way. */
+  requestsPerUser: count(600),
+  requests: count(3000),
+  /** Watches and calls to proxy subresources: as kube-apiserver, not counted as requests. */
+  longRunningPerUser: count(2000),
+  longRunning: count(10_000),
+  /** Of one address: what has not been authenticated yet. */
+  strangerConnectionsPerSource: count(2000),
+  strangerRequestsPerSource: count(1000),
+  headerBytes: z
+    .number(wanted(headerWanted))
+    .int(headerWanted)
+    .min(8192, headerWanted)
+    .max(1024 * 1024, headerWanted)
+    .default(64 * 1024),
+  /** Of an ordinary call; what goes to a proxy subresource has no limit. */
+  bodyBytes: count(16 * 1024 * 1024),
+});
 
 export const limitSettings: readonly Setting[] = [
   {

@@ -2,7 +2,7 @@
 // over defaults. Every problem names the setting as its author wrote it, what was seen and what is wanted.
 
 import { dirname, resolve } from 'node:path';
-import type { z } from 'zod';
+import type { z } from 'zod/v3';
 
 import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
@@ -120,7 +120,7 @@ interface Complaint {
   readonly wanted: string | undefined;
 }
 
-function complaintsOf(issue: z.core.$ZodIssue): Complaint[] {
+function complaintsOf(issue: z.ZodIssue): Complaint[] {
   if (issue.code !== 'unrecognized_keys') return [{ path: issue.path, wanted: issue.message }];
   return issue.keys.map((key) => ({ path: [...issue.path, key], wanted: undefined }));
 }

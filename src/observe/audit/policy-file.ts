@@ -2,72 +2,79 @@
 // it is told at once, each with its line: a rule that silently means nothing is a hole in the log.
 
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import { z } from 'zod/v3';
 
 import { KexerError } from '../../base/errors.ts';
 import { auditLevels, auditStages, type PolicyDocument } from './policy.ts';
 
-const texts = z.array(z.string({ error: 'text' }), { error: 'a list of text' }).default([]);
+/** What every problem with a value says: what is wanted of it. */
+const wanted = (text: string) => ({ errorMap: () => ({ message: text }) });
+
+const texts = z.array(z.string(wanted('text')), wanted('a list of text')).default([]);
 const levelWanted = `one of ${auditLevels.join(', ')}`;
 const stageWanted = `one of ${auditStages.join(', ')}`;
-const stages = z.array(z.enum(auditStages, { error: stageWanted }), { error: 'a list of stages' }).default([]);
+const stages = z.array(z.enum(auditStages, wanted(stageWanted)), wanted('a list of stages')).default([]);
 
 const subdomain = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/;
 
 const resources = z
-  .strictObject(
+  .object(
     {
       group: z
-        .string({ error: "an API group, '' for the core one" })
+        .string(wanted("an API group, '' for the core one"))
         .refine((group) => group === '' || subdomain.test(group), 'an API group without a version')
         .default(''),
       resources: texts,
       resourceNames: texts,
     },
-    { error: 'a group with resources' },
+    wanted('a group with resources'),
   )
+  .strict()
   .refine((entry) => entry.resourceNames.length === 0 || entry.resources.length > 0, {
-    error: 'resources with resourceNames',
+    message: 'resources with resourceNames',
     path: ['resourceNames'],
   });
 
 const nonResourceUrl = z
-  .string({ error: 'a path' })
+  .string(wanted('a path'))
   .refine((url) => url === '*' || url.startsWith('/'), "'*' or a path that begins with a slash")
   .refine((url) => !url.slice(0, -1).includes('*'), "a '*' at its end only");
 
 const rule = z
-  .strictObject(
+  .object(
     {
-      level: z.enum(auditLevels, { error: levelWanted }),
+      level: z.enum(auditLevels, wanted(levelWanted)),
       users: texts,
       userGroups: texts,
       verbs: texts,
-      resources: z.array(resources, { error: 'a list of groups with resources' }).default([]),
+      resources: z.array(resources, wanted('a list of groups with resources')).default([]),
       namespaces: texts,
-      nonResourceURLs: z.array(nonResourceUrl, { error: 'a list of paths' }).default([]),
+      nonResourceURLs: z.array(nonResourceUrl, wanted('a list of paths')).default([]),
       omitStages: stages,
       // Bodies are not recorded, so there is nothing to omit from them.
-      omitManagedFields: z.boolean({ error: 'true or false' }).optional(),
+      omitManagedFields: z.boolean(wanted('true or false')).optional(),
     },
-    { error: 'a rule (level: …)' },
+    wanted('a rule (level: …)'),
   )
+  .strict()
   .refine(
     (entry) => entry.nonResourceURLs.length === 0 || (entry.resources.length === 0 && entry.namespaces.length === 0),
-    { error: 'no resources or namespaces beside it', path: ['nonResourceURLs'] },
+    { message: 'no resources or namespaces beside it', path: ['nonResourceURLs'] },
   );
 
-const policySchema = z.strictObject(
-  {
-    apiVersion: z.literal('audit.k8s.io/v1', { error: 'audit.k8s.io/v1' }),
-    kind: z.literal('Policy', { error: 'Policy' }),
-    metadata: z.unknown().optional(),
-    rules: z.array(rule, { error: 'a list of rules' }).min(1, 'at least one rule'),
-    omitStages: stages,
-    omitManagedFields: z.boolean({ error: 'true or false' }).optional(),
-  },
-  { error: 'a Policy (apiVersion, kind, rules)' },
-);
+const policySchema = z
+  .object(
+    {
+      apiVersion: z.literal('audit.k8s.io/v1', wanted('audit.k8s.io/v1')),
+      kind: z.literal('Policy', wanted('Policy')),
+      metadata: z.unknown().optional(),
+      rules: z.array(rule, wanted('a list of rules')).min(1, 'at least one rule'),
+      omitStages: stages,
+      omitManagedFields: z.boolean(wanted('true or false')).optional(),
+    },
+    wanted('a Policy (apiVersion, kind, rules)'),
+  )
+  .strict();
 
 /** @throws KexerError config with one line a problem: `FILE:LINE: …`. */
 export async function loadPolicyFile(file: string): Promise<PolicyDocument> {
