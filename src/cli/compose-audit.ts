@@ -8,8 +8,7 @@ import { KubeClient } from '../kube/client.ts';
 import { loadKubeconfig } from '../kube/kubeconfig.ts';
 import { AuditLog } from '../observe/audit/audit-log.ts';
 import { LogSink } from '../observe/audit/log-sink.ts';
-import { loadPolicyFile } from '../observe/audit/policy-file.ts';
-import { defaultPolicy, documentPolicy } from '../observe/audit/policy.ts';
+import { type AuditPolicy, defaultPolicy, documentPolicy } from '../observe/audit/policy.ts';
 import { type ByteTarget, RotatingFile, StandardOutput } from '../observe/audit/rotating-file.ts';
 import type { AuditSink, SinkObserver } from '../observe/audit/sink.ts';
 import { WebhookSink } from '../observe/audit/webhook-sink.ts';
@@ -33,8 +32,7 @@ export async function composeAudit(deps: ComposeDeps, config: Config['audit']): 
     patterns: config.redact,
     onSlowPattern: () => lines.redactionTooSlow(log),
   });
-  const policy =
-    config.policyFile === undefined ? defaultPolicy : documentPolicy(await loadPolicyFile(config.policyFile));
+  const policy = config.policyFile === undefined ? defaultPolicy : await loadPolicy(config.policyFile);
   const sinks: AuditSink[] = [];
   if (config.logPath !== undefined) sinks.push(await composeLogSink(deps, config, config.logPath));
   const { configFile } = config.webhook;
@@ -43,6 +41,12 @@ export async function composeAudit(deps: ComposeDeps, config: Config['audit']): 
     { sinks, policy, redactor, onRefused: (err) => lines.auditRefused(log, err) },
     { isStrict: config.strict },
   );
+}
+
+/** Its parser is loaded only for those who have one. */
+async function loadPolicy(file: string): Promise<AuditPolicy> {
+  const { loadPolicyFile } = await import('../observe/audit/policy-file.ts');
+  return documentPolicy(await loadPolicyFile(file));
 }
 
 async function composeLogSink(deps: ComposeDeps, config: Config['audit'], path: string): Promise<AuditSink> {
