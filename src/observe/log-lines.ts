@@ -153,6 +153,37 @@ function sessionFields({ id, subject }: LoggedSession): Record<string, string> {
   };
 }
 
+/** What a session stands on: a user, and what they may do. */
+interface LoggedRight {
+  readonly user: { readonly name: string };
+  readonly question: {
+    readonly verb: string;
+    readonly apiGroup: string;
+    readonly resource: string;
+    readonly subresource: string;
+    readonly namespace: string;
+    readonly name: string;
+  };
+}
+
+/** The lines about the rights of running sessions; what ends by them has its own line. */
+export function rightsLines(log: Logger): {
+  unverified(right: LoggedRight, reason: unknown): void;
+  refused(right: LoggedRight, sessions: number): void;
+} {
+  return {
+    unverified: (right, err) =>
+      log.warn({ ...rightFields(right), err }, 'cannot verify the rights of sessions; they go on'),
+    refused: (right, sessions) =>
+      log.warn({ ...rightFields(right), sessions }, 'the right of sessions was refused; asking once more'),
+  };
+}
+
+function rightFields({ user, question }: LoggedRight): Record<string, string> {
+  const { verb, apiGroup, resource, subresource, namespace, name } = question;
+  return { user: user.name, verb, apiGroup, resource, subresource, namespace, name };
+}
+
 /** A stream goes by kube-apiserver's own streaming instead of straight to the kubelet. */
 export function streamDetoured(log: Logger, fields: Record<DetourField, string>): void {
   log.info(fields, 'stream takes the detour by kube-apiserver');

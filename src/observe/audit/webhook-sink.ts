@@ -166,7 +166,7 @@ export class WebhookSink implements AuditSink {
         return;
       }
       // Whoever waits is told now: a user does not want to wait for the next try. The events stay.
-      for (const { waiter } of batch) waiter?.reject(failure.error);
+      for (const { waiter } of [...batch, ...this.#queue]) waiter?.reject(failure.error);
       if (!failure.mayPass || tried === maxTries || this.#isClosed) {
         this.#drop(batch, 'the audit webhook did not take them', failure.error);
         return;

@@ -187,13 +187,21 @@ describe('WebhookSink', () => {
   });
 
   it('tells at the first failure that an event is not safe, and still delivers it', async () => {
-    const safe = sink.writeSafely('1').catch((error: unknown) => error);
+    const outcomes = ['1', '2'].map((event) => sink.writeSafely(event).catch((error: unknown) => error));
     await posted[0]?.answer(503);
-    expect(await safe).to.have.property('code', 'badGateway');
+    for (const outcome of outcomes) expect(await outcome).to.have.property('code', 'badGateway');
     clock.advance(10_000);
     await turns();
     await posted[1]?.answer(200);
-    expect(sink.counts).to.deep.equal({ written: 1, dropped: 0 });
+    await posted[2]?.answer(200);
+    expect([batches(), sink.counts]).to.deep.equal([
+      [
+        [1, 'at 0'],
+        [1, 'at 10000'],
+        [2, 'at 10000'],
+      ],
+      { written: 2, dropped: 0 },
+    ]);
     await sink.close();
   });
 
