@@ -43,6 +43,8 @@ import { type DetourEvent, Detours } from '../streams/detour.ts';
 import { StreamHandler } from '../streams/handler.ts';
 import { PodWatches } from '../streams/pod-watch.ts';
 import { joinObservers, SessionRegistry } from '../streams/registry.ts';
+import { RightsWatch } from '../streams/rights-watch.ts';
+import { SessionExpiry } from '../streams/session-expiry.ts';
 import { SessionLimits } from '../streams/session-limits.ts';
 
 import { composeAudit } from './compose-audit.ts';
@@ -143,10 +145,14 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     { clock },
     { idleTimeoutMs: config.sessions.idleTimeout, maxDurationMs: config.sessions.maxDuration },
   );
+  const { recheckInterval: intervalMs, maxUnverified: maxUnverifiedMs, endOnExpiry } = config.sessions;
+  const rights = new RightsWatch({ clock, reviews, observer: lines.rightsLines(log) }, { intervalMs, maxUnverifiedMs });
+  scope.add(() => rights.stop());
+  const expiry = new SessionExpiry({ clock }, { endOnExpiry });
   const bandwidth = { perUser: config.limits.bytesPerSecondPerUser, total: config.limits.bytesPerSecond };
   const sessions = new SessionRegistry({
     clock,
-    observer: joinObservers(lines.sessionLines(log), limits),
+    observer: joinObservers(lines.sessionLines(log), limits, rights, expiry),
     bandwidth: bandwidth.perUser + bandwidth.total === 0 ? undefined : new Bandwidth({ clock }, bandwidth),
   });
   const pods = new PodWatches({

@@ -10,6 +10,7 @@ import { forwardUpgrade } from '../rest/forward-upgrade.ts';
 import { forward } from '../rest/forward.ts';
 import type { StreamHandler } from '../streams/handler.ts';
 import { type Announced, announceSession } from '../streams/announce.ts';
+import { basisOf } from '../streams/session-rights.ts';
 import type { Session, SessionSubject } from '../streams/session.ts';
 
 import { pageNotFound, sendAnswer, type Answer } from './answer.ts';
@@ -74,7 +75,7 @@ async function relayUpgrade(deps: RouterDeps, call: Call, exchange: Exchange & {
           reason = message;
           exchange.socket.destroy();
         };
-        session = sessions.open(upgradeSubject(call, protocol), end, announced);
+        session = sessions.open(upgradeSubject(call, protocol), end, announced, basisOf(call));
       },
       onBytes: (to, length) => {
         if (to === 'b') session?.countIn(length);

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import { noRecord, type SessionRecord } from '../observe/audit/call-audit.ts';
 import type { Bandwidth } from './bandwidth.ts';
+import type { SessionBasis } from './session-rights.ts';
 import { Session, type SessionEnd, type SessionSubject } from './session.ts';
 
 /** Unique among the sessions of hours, short enough to type. */
@@ -62,14 +63,16 @@ export class SessionRegistry {
   /**
    * Opens a session; the opener must call {@link finish} exactly when nothing of it is left.
    * @param announced its name and its audit record, if it has one.
+   * @param basis what may end it by being lost.
    */
   open(
     subject: SessionSubject,
     endByRequest: (message: string) => void,
     announced: { readonly id: string; readonly record: SessionRecord } = { id: newSessionId(), record: noRecord },
+    basis: SessionBasis = { rights: [] },
   ): Session {
     const flows = this.#bandwidth?.open(subject.user.name);
-    const session = new Session({ clock: this.#clock }, { id: announced.id, subject, endByRequest, flows });
+    const session = new Session({ clock: this.#clock }, { id: announced.id, subject, basis, endByRequest, flows });
     this.#records.set(session, announced.record);
     this.#sessions.set(session.id, session);
     this.#observer.sessionStarted(session);

@@ -7,6 +7,7 @@ import type { Announced } from './announce.ts';
 import type { RunningStream } from './leg.ts';
 import type { PodWatches } from './pod-watch.ts';
 import type { SessionRegistry } from './registry.ts';
+import { basisOf } from './session-rights.ts';
 import type { Session, SessionSubject } from './session.ts';
 
 export interface RunSessionDeps {
@@ -25,7 +26,7 @@ export async function runSession(
   start: (session: Session) => RunningStream,
 ): Promise<void> {
   let stream: RunningStream | undefined;
-  const session = deps.sessions.open(subject, (message) => stream?.end(message), announced);
+  const session = deps.sessions.open(subject, (message) => stream?.end(message), announced, basisOf(call));
   let unfollow = (): void => {};
   try {
     stream = start(session);

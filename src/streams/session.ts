@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import type { DetourReason } from '../clusters/detour.ts';
 import type { UserInfo } from '../kube/user.ts';
 import type { SessionFlows } from './bandwidth.ts';
+import type { SessionBasis } from './session-rights.ts';
 import type { PausableLeg } from './valve.ts';
 
 export type SessionKind = 'exec' | 'attach' | 'portforward' | 'log' | 'upgrade';
@@ -50,6 +51,8 @@ export class Session {
   /** Unique in this process's life; a short name for logs and `kubectl get sessions`. */
   readonly id: string;
   readonly subject: SessionSubject;
+  /** What it stands on; asked about while it runs. */
+  readonly basis: SessionBasis;
   readonly startedAtMs: number;
   /** Payload bytes from the client; plain fields, since others look at them often. Counted by {@link countIn} and {@link countOut}. */
   bytesIn = 0;
@@ -74,12 +77,14 @@ export class Session {
     options: {
       id: string;
       subject: SessionSubject;
+      basis?: SessionBasis;
       endByRequest: (message: string) => void;
       flows?: SessionFlows | undefined;
     },
   ) {
     this.id = options.id;
     this.subject = options.subject;
+    this.basis = options.basis ?? { rights: [] };
     this.#clock = deps.clock;
     this.startedAtMs = deps.clock.now();
     this.#startedMonotonicMs = deps.clock.monotonic();

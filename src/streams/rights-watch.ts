@@ -1,0 +1,214 @@
+// Whether those who have sessions may still have them. Rights are asked for when a session begins, and a session may run for hours: so each
+// distinct question of the running sessions is asked again from time to time, once for all of them. Only a refusal ends sessions, and only
+// when a second one follows without an allowance in between: a binding that is deleted and made again is no loss of a right. An error or an
+// outage is no answer and ends nothing, unless an operator has said for how long no answer is good enough.
+
+import type { Clock, Timer } from '../base/clock.ts';
+import { formatDuration } from '../base/duration.ts';
+import { accessReviewSpec, type AccessAnswer, type Reviews } from '../kube/reviews.ts';
+import { groupMasters } from '../kube/user.ts';
+import type { SessionObserver } from './registry.ts';
+import type { Session } from './session.ts';
+import { lostRightText, type SessionRight } from './session-rights.ts';
+
+export interface RightsWatchDeps {
+  readonly clock: Clock;
+  readonly reviews: Pick<Reviews, 'reviewAccess'>;
+  readonly random?: () => number;
+  readonly observer: RightsObserver;
+}
+
+export interface RightsObserver {
+  /** The first question of an outage that had no answer. */
+  unverified(right: SessionRight, reason: unknown): void;
+  /** Refused for the first time: it is asked once more before anything ends. */
+  refused(right: SessionRight, sessions: number): void;
+}
+
+export interface RightsWatchOptions {
+  /** 0: never asked. */
+  readonly intervalMs: number;
+  /** 0: a session may go on for ever without an answer. */
+  readonly maxUnverifiedMs: number;
+}
+
+/** What was asked so far, by what came of it. */
+export interface RightsCounts {
+  readonly allowed: number;
+  readonly refused: number;
+  /** No answer, or one that says itself that it could not be found. */
+  readonly unverified: number;
+  /** Sessions that were told to end. */
+  readonly ended: number;
+}
+
+/** Each interval is up to so much shorter or longer, so that sessions that began together are not asked for together. */
+const jitter = 0.2;
+/** Between a refusal and the question that decides: longer than it takes to replace a binding. */
+const confirmMs = 30_000;
+
+export class RightsWatch implements SessionObserver {
+  readonly #deps: RightsWatchDeps;
+  readonly #options: RightsWatchOptions;
+  readonly #byKey: Map<string, WatchedRight>;
+  readonly #counts: { -readonly [K in keyof RightsCounts]: number };
+  #isOutageTold: boolean;
+
+  constructor(deps: RightsWatchDeps, options: RightsWatchOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#byKey = new Map();
+    this.#counts = { allowed: 0, refused: 0, unverified: 0, ended: 0 };
+    this.#isOutageTold = false;
+  }
+
+  /** Distinct questions that running sessions stand on. */
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  counts(): RightsCounts {
+    return { ...this.#counts };
+  }
+
+  sessionStarted(session: Session): void {
+    if (this.#options.intervalMs === 0) return;
+    for (const right of watchable(session)) {
+      const key = keyOf(right);
+      let watched = this.#byKey.get(key);
+      if (watched === undefined) {
+        watched = new WatchedRight(right, this.#deps.clock.monotonic());
+        this.#byKey.set(key, watched);
+        this.#schedule(key, watched, this.#interval());
+      }
+      watched.sessions.add(session);
+      // kube-apiserver has just allowed it.
+      watched.allowed(this.#deps.clock.monotonic());
+    }
+  }
+
+  sessionEnded(session: Session): void {
+    for (const right of watchable(session)) {
+      const key = keyOf(right);
+      const watched = this.#byKey.get(key);
+      if (watched === undefined) continue;
+      watched.sessions.delete(session);
+      if (watched.sessions.size === 0) this.#forget(key, watched);
+    }
+  }
+
+  /** Asks nothing any more; ends no session. */
+  stop(): void {
+    for (const [key, watched] of this.#byKey) this.#forget(key, watched);
+  }
+
+  #forget(key: string, watched: WatchedRight): void {
+    watched.timer?.cancel();
+    this.#byKey.delete(key);
+  }
+
+  #interval(): number {
+    const { random = Math.random } = this.#deps;
+    return this.#options.intervalMs * (1 - jitter + 2 * jitter * random());
+  }
+
+  #schedule(key: string, watched: WatchedRight, delayMs: number): void {
+    watched.timer = this.#deps.clock.after(delayMs, () => void this.#ask(key, watched));
+  }
+
+  /** Never rejects. */
+  async #ask(key: string, watched: WatchedRight): Promise<void> {
+    const { user, question } = watched.right;
+    let answer: AccessAnswer | undefined;
+    let reason: unknown;
+    const startedMs = this.#deps.clock.monotonic();
+    try {
+      answer = await this.#deps.reviews.reviewAccess(user, question);
+    } catch (error) {
+      reason = error;
+    }
+    // Its sessions have ended meanwhile, or this one was asked anew.
+    if (this.#byKey.get(key) !== watched) return;
+    if (answer?.isAllowed === true) {
+      this.#counts.allowed += 1;
+      this.#isOutageTold = false;
+      watched.allowed(startedMs);
+      this.#schedule(key, watched, this.#interval());
+    } else if (answer?.evaluationError === '') {
+      this.#refused(key, watched);
+    } else {
+      this.#unverified(key, watched, answer?.evaluationError ?? reason);
+    }
+  }
+
+  #refused(key: string, watched: WatchedRight): void {
+    this.#counts.refused += 1;
+    this.#isOutageTold = false;
+    if (watched.isRefused) {
+      this.#end(key, watched, lostRightText(watched.right));
+      return;
+    }
+    watched.isRefused = true;
+    this.#deps.observer.refused(watched.right, watched.sessions.size);
+    this.#schedule(key, watched, this.#confirmDelay());
+  }
+
+  #unverified(key: string, watched: WatchedRight, reason: unknown): void {
+    this.#counts.unverified += 1;
+    if (!this.#isOutageTold) this.#deps.observer.unverified(watched.right, reason);
+    this.#isOutageTold = true;
+    const delayMs = watched.isRefused ? this.#confirmDelay() : this.#interval();
+    const { maxUnverifiedMs } = this.#options;
+    if (maxUnverifiedMs === 0) {
+      this.#schedule(key, watched, delayMs);
+      return;
+    }
+    const leftMs = watched.allowedAtMs + maxUnverifiedMs - this.#deps.clock.monotonic();
+    if (leftMs > 0) this.#schedule(key, watched, Math.min(delayMs, leftMs));
+    else this.#end(key, watched, `its rights could not be verified for ${formatDuration(maxUnverifiedMs)}, the limit`);
+  }
+
+  #confirmDelay(): number {
+    return Math.min(this.#options.intervalMs, confirmMs);
+  }
+
+  #end(key: string, watched: WatchedRight, message: string): void {
+    const sessions = [...watched.sessions];
+    // One that begins from now on has been allowed anew, and is asked for anew.
+    this.#forget(key, watched);
+    this.#counts.ended += sessions.length;
+    for (const session of sessions) session.end(message);
+  }
+}
+
+/** One question, and who stands on it. */
+class WatchedRight {
+  readonly right: SessionRight;
+  readonly sessions: Set<Session>;
+  /** When it was last known to be had. */
+  allowedAtMs: number;
+  isRefused: boolean;
+  timer: Timer | undefined;
+
+  constructor(right: SessionRight, nowMs: number) {
+    this.right = right;
+    this.sessions = new Set();
+    this.allowedAtMs = nowMs;
+    this.isRefused = false;
+    this.timer = undefined;
+  }
+
+  allowed(atMs: number): void {
+    this.isRefused = false;
+    this.allowedAtMs = atMs;
+  }
+}
+
+/** Members of system:masters are allowed everything by kube-apiserver, whatever its authorizers say. */
+function watchable(session: Session): SessionRight[] {
+  return session.basis.rights.filter(({ user }) => !user.groups.includes(groupMasters));
+}
+
+function keyOf({ user, question }: SessionRight): string {
+  return JSON.stringify(accessReviewSpec(user, question));
+}

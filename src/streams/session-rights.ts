@@ -1,0 +1,62 @@
+// What a session stands on: the two rights it began with, and the credential that showed them. The inner right is the effective user's, on what
+// the stream does (kube-apiserver's own question at its start); the outer one is the caller's, on the cluster.
+
+import type { Call } from '../clusters/call.ts';
+import { clustersResource } from '../clusters/directory.ts';
+import type { AccessQuestion } from '../kube/reviews.ts';
+import type { UserInfo } from '../kube/user.ts';
+
+import { streamKindOf } from './kind.ts';
+
+export interface SessionRight {
+  readonly user: UserInfo;
+  readonly question: AccessQuestion;
+}
+
+export interface SessionBasis {
+  readonly rights: readonly SessionRight[];
+  /** Absent: not known. */
+  readonly credentialExpiresAtMs?: number;
+}
+
+export function basisOf(call: Call): SessionBasis {
+  const { caller, identity, inner } = call;
+  const kind = streamKindOf(call);
+  const isStream = kind !== undefined && kind !== 'log';
+  const expiresAtMs = 'expiresAtMs' in caller ? caller.expiresAtMs : undefined;
+  return {
+    rights: [
+      // `create` is what kube-apiserver asks of exec by any method; a client that came by GET and lost `get` alone would come again by POST.
+      { user: identity.effectiveUser, question: isStream ? { ...inner.info, verb: 'create' } : inner.info },
+      { user: caller.user, question: outerQuestion(call, isStream || call.isUpgrade ? 'create' : 'get') },
+    ],
+    ...(expiresAtMs === undefined ? {} : { credentialExpiresAtMs: expiresAtMs }),
+  };
+}
+
+/** The question of the pipeline's authorization. */
+function outerQuestion(call: Call, verb: string): AccessQuestion {
+  const { group: apiGroup, version: apiVersion, resource } = clustersResource;
+  const namespace = call.clusterNamespace;
+  const { name } = call.cluster;
+  return {
+    isResourceRequest: true,
+    path: '',
+    verb,
+    apiGroup,
+    apiVersion,
+    resource,
+    subresource: 'exec',
+    namespace,
+    name,
+  };
+}
+
+/** `alice may no longer create pods/exec in namespace default`. */
+export function lostRightText({ user, question }: SessionRight): string {
+  const { verb, apiGroup, resource, subresource, namespace } = question;
+  if (!question.isResourceRequest) return `${user.name} may no longer ${verb} ${question.path}`;
+  const group = apiGroup === '' ? '' : `.${apiGroup}`;
+  const what = `${resource}${group}${subresource === '' ? '' : `/${subresource}`}`;
+  return `${user.name} may no longer ${verb} ${what} ${namespace === '' ? 'at the cluster scope' : `in namespace ${namespace}`}`;
+}

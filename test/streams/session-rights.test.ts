@@ -1,0 +1,56 @@
+// What a session stands on, read from its call.
+
+import { expect } from 'chai';
+
+import type { Cluster } from '../../src/clusters/cluster.ts';
+import { makeUser } from '../../src/kube/user.ts';
+import { basisOf } from '../../src/streams/session-rights.ts';
+import { makeCall } from './support/calls.ts';
+
+const cluster = { name: 'local' } as Cluster;
+
+describe('basisOf', () => {
+  const cases: readonly (readonly [
+    method: string,
+    target: string,
+    isUpgrade: boolean,
+    inner: string,
+    outer: string,
+  ])[] = [
+    ['POST', 'pods/demo/exec?command=x', true, 'create pods/exec demo', 'create'],
+    ['GET', 'pods/demo/exec?command=x', true, 'create pods/exec demo', 'create'],
+    ['GET', 'pods/demo/attach', true, 'create pods/attach demo', 'create'],
+    ['GET', 'pods/demo/portforward', true, 'create pods/portforward demo', 'create'],
+    ['GET', 'pods/demo/log', false, 'get pods/log demo', 'get'],
+    ['GET', 'pods/demo/log', true, 'get pods/log demo', 'create'],
+    ['GET', 'services/web/proxy/x', true, 'get services/proxy web', 'create'],
+    ['GET', 'pods?watch=1', true, 'watch pods/ ', 'create'],
+  ];
+  for (const [method, target, isUpgrade, wantedInner, wantedOuter] of cases) {
+    it(`${method} ${target}${isUpgrade ? '' : ' without an upgrade'}: ${wantedInner}, and ${wantedOuter} of the cluster`, () => {
+      const { rights } = basisOf({ ...makeCall(cluster, method, target), isUpgrade });
+      const texts = rights.map(
+        ({ question }) =>
+          `${question.verb} ${question.apiGroup === '' ? '' : `${question.apiGroup}/`}${question.resource}/${question.subresource} ${question.name}`,
+      );
+      expect(texts).to.deep.equal([wantedInner, `${wantedOuter} backup.cv.io/clusters/exec local`]);
+    });
+  }
+
+  it('asks the inner right of the effective user and the outer one of the caller', () => {
+    const call = makeCall(cluster, 'POST', 'pods/demo/exec');
+    const effectiveUser = makeUser({ name: 'bob', groups: ['ops'] });
+    const { rights } = basisOf({ ...call, identity: { ...call.identity, effectiveUser } });
+    expect(rights.map(({ user }) => user)).to.deep.equal([effectiveUser, call.caller.user]);
+  });
+
+  it('knows when the credential expires, if the caller does', () => {
+    const call = makeCall(cluster, 'POST', 'pods/demo/exec');
+    const user = makeUser({ name: 'x' });
+    expect([
+      basisOf({ ...call, caller: { via: 'certificate', user, expiresAtMs: 5 } }).credentialExpiresAtMs,
+      basisOf({ ...call, caller: { via: 'token', user, token: 't' } }).credentialExpiresAtMs,
+      basisOf({ ...call, caller: { via: 'frontProxy', user } }).credentialExpiresAtMs,
+    ]).to.deep.equal([5, undefined, undefined]);
+  });
+});
