@@ -213,8 +213,16 @@ export class Informer<T> {
     const target =
       `${this.#options.path}?watch=true&allowWatchBookmarks=true&resourceVersion=${encodeURIComponent(from)}` +
       `&timeoutSeconds=${timeoutSeconds}${this.#fieldSelector()}`;
+    let openedMs: number | undefined;
     const onOpen = (): void => {
+      openedMs = this.#clock.monotonic();
       this.#failingSinceMs = undefined;
+    };
+    // Without this the pauses of objects that seldom change would grow with every restart of the apiserver, for as long as kexer lives.
+    const restart = (): void => {
+      if (openedMs === undefined) return;
+      const openMs = this.#clock.monotonic() - openedMs;
+      if (openMs >= Math.max(shortWatchMs, this.#delayMs)) this.#delayMs = firstDelayMs;
     };
     try {
       await runWatch(
@@ -230,12 +238,14 @@ export class Informer<T> {
         },
       );
     } catch (error) {
+      restart();
       if (signal.aborted || isExpired(error) || !isFruitful) throw error;
       // It broke after it had worked: go on from what was seen, after a pause.
       this.#failed(error);
       await this.#backOff(signal);
       return resourceVersion;
     }
+    restart();
     if (!isFruitful && this.#clock.monotonic() - startedMs < shortWatchMs) await this.#backOff(signal);
     return resourceVersion;
   }

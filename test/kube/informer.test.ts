@@ -206,6 +206,29 @@ describe('Informer', () => {
     expect([informer.list(), informer.hasSynced, errors.length]).to.deep.equal([['a@1'], true, 8]);
   });
 
+  it('begins its pauses anew after a watch that was open for a while, events or none', async () => {
+    start();
+    (await api.list()).resolve(page('10', []));
+    let watch = await api.watch();
+    const delays: number[] = [];
+    for (const openMs of [0, 0, 3000, 0, 60_000]) {
+      clock.advance(openMs);
+      watch.sink.onError(new KexerError('unreachable', 'away'));
+      await settle();
+      const next = api.watch();
+      let waited = 0;
+      for (let isThere = false; !isThere; waited += 100) {
+        clock.advance(100);
+        await settle();
+        isThere = await Promise.race([next.then(() => true), settle().then(() => false)]);
+      }
+      delays.push(waited);
+      watch = await next;
+    }
+    // 3 s are less than the pause that would come next.
+    expect(delays).to.deep.equal([800, 1600, 3200, 6400, 800]);
+  });
+
   it('does not run in a circle when watches end at once without an event', async () => {
     start();
     (await api.list()).resolve(page('10', []));
