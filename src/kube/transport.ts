@@ -185,6 +185,11 @@ class Exchange implements AnswerController {
     this.#request = request;
     request.on('error', (error) => this.fail(error));
     request.on('response', (response) => this.#accept(response));
+    // Nothing that goes through here asks for one. Without a listener Node would close the connection and tell nobody.
+    request.on('upgrade', (_response, socket) => {
+      socket.destroy();
+      this.fail(new KexerError('badGateway', 'Cannot use the answer: the apiserver switched protocols unasked'));
+    });
     request.once('socket', (socket) => this.#limitConnect(socket, connectTimeoutMs));
     if (body === undefined) request.end();
     else if (Buffer.isBuffer(body)) request.end(body);
