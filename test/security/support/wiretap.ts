@@ -19,6 +19,8 @@ export interface TappedRequest {
   readonly raw: Buffer;
   /** Bytes of the body so far, the framing of chunks included. */
   readonly body: Buffer[];
+  /** Settles when the apiserver has begun to answer. */
+  readonly answered: Promise<void>;
 }
 
 export type Reaction =
@@ -107,6 +109,7 @@ export class Wiretap {
     });
     client.on('end', () => upstream.end());
     upstream.on('data', (chunk: Buffer) => {
+      lane.noteAnswer();
       // One after the other: what is held holds back what follows.
       down = down.then(() => client.writable && client.write(chunk));
     });
@@ -137,9 +140,15 @@ class RequestLane {
     | undefined;
   /** After an upgrade the bytes are nobody's requests. */
   #isRaw = false;
+  #onAnswer: () => void = () => {};
 
   constructor(decide: (request: TappedRequest) => Reaction | undefined) {
     this.#decide = decide;
+  }
+
+  /** The apiserver answers the last request: kexer does not pipeline. */
+  noteAnswer(): void {
+    this.#onAnswer();
   }
 
   accept(chunk: Buffer): Piece[] {
@@ -160,7 +169,9 @@ class RequestLane {
     if (whole === undefined) return Buffer.alloc(0);
     this.#collector = new HeadCollector({ maxHeadBytes: 1024 * 1024 });
     const { method, target, headers } = parseRequestHead(whole.raw, { maxHeadBytes: 1024 * 1024, maxHeaders: 10_000 });
-    const request: TappedRequest = { method, target, headers, raw: whole.raw, body: [] };
+    const { promise: answered, resolve } = Promise.withResolvers<void>();
+    this.#onAnswer = resolve;
+    const request: TappedRequest = { method, target, headers, raw: whole.raw, body: [], answered };
     const reaction = this.#decide(request);
     const isSwallowed = reaction !== undefined && 'answer' in reaction;
     if (!isSwallowed) pieces.push({ kind: 'bytes', bytes: whole.raw });
