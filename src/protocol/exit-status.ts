@@ -8,7 +8,7 @@ import { quote } from '../base/quote.ts';
 
 export type CommandEnd =
   | { readonly kind: 'success' }
-  /** The command ran and exited with `exitCode` (0 to 255; 0 is never written by a real peer). */
+  /** The command ran and exited with `exitCode` (1 to 255). */
   | { readonly kind: 'exit'; readonly exitCode: number; readonly message: string }
   | { readonly kind: 'failure'; readonly message: string; readonly reason: string; readonly code: number };
 
@@ -37,14 +37,14 @@ function parseObject(bytes: Buffer): Record<string, unknown> {
   return value;
 }
 
-/** The first cause of type ExitCode; client-go reads it as an unsigned 8-bit number. */
+/** The first cause of type ExitCode; client-go reads it as an unsigned 8-bit number. A failure whose code is 0 contradicts itself. */
 function exitCodeOf(status: Record<string, unknown>, bytes: Buffer): number {
   const { details } = status;
   const causes: unknown = isObject(details) ? details['causes'] : undefined;
   const list: readonly unknown[] = Array.isArray(causes) ? causes : [];
   const cause = list.filter(isObject).find((item) => item['reason'] === 'ExitCode');
   const text = textOf(cause?.['message']);
-  if (!/^[0-9]{1,3}$/.test(text) || Number(text) > 255) throw noStatus(bytes);
+  if (!/^[0-9]{1,3}$/.test(text) || Number(text) > 255 || Number(text) === 0) throw noStatus(bytes);
   return Number(text);
 }
 
@@ -101,7 +101,10 @@ function encode(spelling: StatusSpelling, status: object): Buffer {
   return Buffer.from(goJson(spelling === 'translator' ? { metadata: {}, ...status } : status));
 }
 
-/** What v1 to v3 put on the error stream: nothing on success, else the message. */
+/** What v1 to v3 put on the error stream: nothing on success, else the message, which is therefore never empty. */
 export function commandEndText(end: CommandEnd): string {
-  return end.kind === 'success' ? '' : end.message;
+  if (end.kind === 'success') return '';
+  if (end.message !== '') return end.message;
+  if (end.kind === 'exit') return `command terminated with exit code ${end.exitCode}`;
+  return end.reason === '' ? 'the command failed' : `the command failed: ${end.reason}`;
 }

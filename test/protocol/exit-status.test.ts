@@ -69,6 +69,8 @@ describe('parseCommandEnd', () => {
     '{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[]}}',
     '{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":{}}}',
     cause('"256"'),
+    cause('"0"'),
+    cause('"00"'),
     cause('"-1"'),
     cause('""'),
     cause('"1e1"'),
@@ -131,5 +133,15 @@ describe('statuses as they are written', () => {
       'command terminated with non-zero exit code: command terminated with exit code 3',
       'Internal error occurred: x',
     ]);
+  });
+
+  it('become no empty text, which would be success', () => {
+    const bareExit =
+      '{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}';
+    expect([
+      commandEndText(parseCommandEnd(Buffer.from(bareExit))),
+      commandEndText(parseCommandEnd(Buffer.from('{"status":"Failure"}'))),
+      commandEndText(parseCommandEnd(Buffer.from('{"status":"Failure","reason":"Timeout"}'))),
+    ]).to.deep.equal(['command terminated with exit code 3', 'the command failed', 'the command failed: Timeout']);
   });
 });
