@@ -99,6 +99,18 @@ describe('loadConfig', () => {
     });
   });
 
+  it('takes standard output for the audit log, and one pattern from a flag or several from the file', async () => {
+    const file = await write('audit: {logPath: "-", redact: [a, b], policyFile: policy.yaml}');
+    const { audit } = await loadConfig({ argv: ['--config', file], environment: {} });
+    expect([audit.logPath, audit.redact, audit.policyFile]).to.deep.equal([
+      '-',
+      ['a', 'b'],
+      join(folder, 'policy.yaml'),
+    ]);
+    const other = await loadConfig({ argv: ['--config', file, '--audit-redact', 'x{1,2}'], environment: {} });
+    expect(other.audit.redact).to.deep.equal(['x{1,2}']);
+  });
+
   it('takes the config file from the environment', async () => {
     const file = await write('log: {level: warn}');
     const config = await loadConfig({ argv: [], environment: { KEXER_CONFIG: file } });

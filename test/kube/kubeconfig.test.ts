@@ -128,6 +128,14 @@ users:
     expect([two.endpoint.isVerified, await shown(two.credential)]).to.deep.equal([false, { token: 'second' }]);
   });
 
+  it('takes an endpoint without a credential only where it is told to', async () => {
+    const contexts = [{ name: 'main', context: { cluster: 'c' } }];
+    await load({ server: 'https://x' }, {}, { contexts }).catch(() => {});
+    const { credential } = await loadKubeconfig({ clock: systemClock }, { file: file(), isCredentialOptional: true });
+    expect(credential).to.deep.equal({ kind: 'none' });
+    expect(await errorOf(loadKubeconfig({ clock: systemClock }, { file: file() }))).to.contain('it has no user ""');
+  });
+
   it('reports everything that is wrong at once, and no secret', async () => {
     const text = await errorOf(
       load(

@@ -9,6 +9,8 @@ import { expect } from 'chai';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Cluster } from '../../src/clusters/cluster.ts';
 import { makeUser } from '../../src/kube/user.ts';
+import type { CallAudit } from '../../src/observe/audit/call-audit.ts';
+import type { RequestAudit } from '../../src/server/request-audit.ts';
 import { RequestContext, type Arrival } from '../../src/server/request-context.ts';
 import { parseRequestPath } from '../../src/server/request-path.ts';
 import { createRoute, type RouterDeps } from '../../src/server/router.ts';
@@ -31,10 +33,13 @@ describe('an upgrade that is relayed', () => {
   let apiserver: Duplex;
   let routed: Promise<void>;
   let received: string;
+  /** What the audit record was told, and what the client had by then. */
+  let recorded: unknown[];
 
   beforeEach(async () => {
     ends = [];
     received = '';
+    recorded = [];
     sessions = new SessionRegistry({
       clock: systemClock,
       observer: { sessionStarted() {}, sessionEnded: (session, end) => void ends.push({ session, end }) },
@@ -78,6 +83,13 @@ describe('an upgrade that is relayed', () => {
     });
     context.path = parseRequestPath('GET', target);
     context.caller = { via: 'token', user, token: 'user-token' };
+    const audit: Pick<CallAudit, 'sessionStarting'> = {
+      sessionStarting: async ({ kind, code }) => {
+        recorded.push([kind, code, received]);
+        return { ended: ({ cause, bytesOut }) => void recorded.push([cause, bytesOut]) };
+      },
+    };
+    context.audit = audit as RequestAudit;
     routed = Promise.resolve(createRoute(deps)(context));
     await until(() => received.endsWith('hello'));
   });
@@ -113,5 +125,14 @@ describe('an upgrade that is relayed', () => {
     await routed;
     expect(ends.map(({ end }) => end.cause)).to.deep.equal(['clientGone']);
     await until(() => apiserver.destroyed);
+  });
+
+  it('is recorded before the client is told, and when it has ended', async () => {
+    client.destroy();
+    await routed;
+    expect(recorded).to.deep.equal([
+      ['upgrade', 101, ''],
+      ['clientGone', 5],
+    ]);
   });
 });
