@@ -10,6 +10,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
+import { auditSettings } from '../../src/config/audit.ts';
 import { HttpClient } from '../security/support/http-client.ts';
 import { needsKubectl } from '../support/kubectl.ts';
 import { KexerProcess } from './support/kexer-process.ts';
@@ -124,6 +125,26 @@ describe('the audit log', function () {
     expect(preflight.at(-1)?.userAgent).to.match(/kexer\/\S+ \(direct \w+\)$/);
   });
 
+  it('is what docs/audit.md shows', async () => {
+    const text = await readFile(new URL('../../docs/audit.md', import.meta.url), 'utf8');
+    const shown = [...text.matchAll(/```json\n([\s\S]*?)```/g)].map(([, json = '']) => JSON.parse(json) as Event);
+    const shape = (event: Event | undefined): unknown => [
+      Object.keys(event ?? {}),
+      Object.keys(event?.objectRef ?? {}),
+      Object.keys(event?.annotations ?? {}),
+    ];
+    await stage.kubectl(['exec', 'demo', '--', 'sh', '-c', 'echo shown; exit 3'], { context: 'kexer-alice' });
+    const complete = await ofCommand('shown', 'ResponseComplete');
+    const isPreflight = ({ auditID, stage: name }: Event): boolean =>
+      auditID === complete.auditID && name === 'ResponseComplete';
+    const preflight = (await apiserverEvents()).find(isPreflight);
+    expect(shown.map(shape)).to.deep.equal([shape(preflight), shape(complete)]);
+    expect(shown[0]?.auditID).to.equal(shown[1]?.auditID);
+    const table = text.replaceAll(/ +/g, ' ');
+    const missing = auditSettings.filter(({ flag, key }) => !table.includes(`| \`--${flag}\` | \`${key}\` |`));
+    expect(missing.map(({ flag }) => flag)).to.deep.equal([]);
+  });
+
   it("takes the client's own Audit-ID, and names of sources only from the verified front proxy", async () => {
     const { sandbox, port } = stage;
     const { servingCaFile, adminCertFile, adminKeyFile } = sandbox.files;
@@ -200,7 +221,7 @@ describe('the audit log', function () {
     expect(preflight?.impersonatedUser?.username).to.equal('alice');
   });
 
-  it('has logs and forwarded ports as sessions, and leaves ordinary calls to kube-apiserver', async () => {
+  it('has logs as sessions, and leaves ordinary calls to kube-apiserver', async () => {
     await stage.kubectl(['logs', 'ticker', '--tail=1']);
     await stage.kubectl(['get', 'configmaps']);
     await stage.kubectl(['get', 'pod', 'nope']);
