@@ -63,6 +63,10 @@ export interface RunningKexer {
   readonly port: number;
   /** How many streams took the detour, and why. */
   readonly detours: Pick<Detours, 'counts'>;
+  /** What is under way, and what was refused. */
+  readonly limits: Pick<RequestLimits, 'counts'>;
+  /** How rights of running sessions were verified. */
+  readonly rights: Pick<RightsWatch, 'counts' | 'size'>;
   /** Resolves when /readyz would say ok for the first time. */
   readonly whenReady: (signal: AbortSignal) => Promise<void>;
   /** Cuts the waiting short that closing the scope takes. */
@@ -214,7 +218,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
       isDirect ? admission.whenTried(signal) : undefined,
     ]);
   };
-  return { port, detours, whenReady, hurry: () => server.hurry() };
+  return { port, detours, limits: requestLimits, rights, whenReady, hurry: () => server.hurry() };
 }
 
 async function loadImpersonator(clock: Clock, config: Config): Promise<Credential | undefined> {

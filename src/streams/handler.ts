@@ -11,7 +11,7 @@ import type { Authorizer } from '../auth/authorize.ts';
 import type { Clock } from '../base/clock.ts';
 import { codeOf, KexerError } from '../base/errors.ts';
 import { acceptCall, type Call } from '../clusters/call.ts';
-import { statusOf } from '../kube/status.ts';
+import { StatusError, statusOf } from '../kube/status.ts';
 import { keepAlive } from '../net/keep-alive.ts';
 import { type AnyResponse, type HttpAnswer, refuseUpgrade, sendAnswer } from '../net/http-answer.ts';
 import { parseQuery } from '../protocol/query.ts';
@@ -143,7 +143,7 @@ export class StreamHandler {
   }
 
   #answerOf(call: Call, error: unknown): HttpAnswer {
-    const code = codeOf(error);
+    const code = error instanceof StatusError ? undefined : codeOf(error);
     if (code === 'internal' || code === 'config') this.#deps.onDefect?.(error);
     return statusAnswer(statusOf(error), call.auditId);
   }
