@@ -106,8 +106,10 @@ function authorizeFilter(authorizer: Pick<Authorizer, 'authorize'>): Filter {
   };
 }
 
-function isOpen(context: RequestContext): boolean {
-  return context.path.kind === 'own' && openPaths.has(context.path.info.path) && context.exchange.kind === 'request';
+/** As on the wire: what is the same path only when it is decoded or trimmed is another one here. */
+function isOpen({ path, arrival, exchange }: RequestContext): boolean {
+  const [rawPath = ''] = arrival.rawTarget.split('?', 1);
+  return path.kind === 'own' && openPaths.has(rawPath) && exchange.kind === 'request';
 }
 
 const streamSubresources = new Set(['exec', 'attach', 'portforward']);
