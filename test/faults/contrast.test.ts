@@ -4,6 +4,7 @@
 import { expect } from 'chai';
 
 import { type Cell, contrast, type Disturbance, disturbances, isFalseSuccess } from './contrast.ts';
+import { needsKubectl } from '../support/kubectl.ts';
 import { FaultStage } from './support/stage.ts';
 
 /** Where kube-apiserver's path says exit 0 for a part: baselines of a real 1.36.2. */
@@ -19,16 +20,20 @@ function label({ isWebSocket, node }: Cell): string {
 
 describe('an exec that is disturbed', function () {
   this.timeout(60_000);
-  let stage: FaultStage;
+  let stage: FaultStage | undefined;
+
+  before(needsKubectl);
 
   before(async () => {
     stage = await FaultStage.start();
   });
 
-  after(() => stage.stop());
+  // Undefined where kubectl is missing.
+  after(() => stage?.stop());
 
   for (const disturbance of disturbances) {
     it(`never looks whole through kexer, and does without it: ${disturbance}`, async () => {
+      if (stage === undefined) throw new Error('the stage was not set');
       const cells = await contrast(stage, disturbance);
       const throughKexer = cells.filter(({ context }) => context !== 'cluster');
       const without = cells.filter(({ context }) => context === 'cluster');
