@@ -43,12 +43,15 @@ export interface Ticket {
   countAs(user: string): void;
 }
 
-/** What one limit is called, and when to come again. kube-apiserver says 1 s for requests; what lasts takes longer to end. */
+/** What one limit is called. */
 const texts = {
-  sessions: { many: 'sessions', state: 'are running', retryAfterSeconds: 5 },
-  longRunning: { many: 'watches and proxied requests', state: 'are under way', retryAfterSeconds: 5 },
-  requests: { many: 'requests', state: 'are in flight', retryAfterSeconds: 1 },
+  sessions: { many: 'sessions', state: 'are running' },
+  longRunning: { many: 'watches and proxied requests', state: 'are under way' },
+  requests: { many: 'requests', state: 'are in flight' },
 } as const;
+
+/** As kube-apiserver's own 429. `kubectl logs` comes again ten times: with 5 s here it took 50 s to say why it failed. */
+const retryAfterSeconds = 1;
 
 export class RequestLimits {
   readonly #options: RequestLimitOptions;
@@ -120,7 +123,7 @@ export class RequestLimits {
 
   #requireRoom(kind: LimitedKind, user: string, full: FullLimit | undefined): void {
     if (full === undefined) return;
-    const { many, state, retryAfterSeconds } = texts[kind];
+    const { many, state } = texts[kind];
     const { perKey, total } = this.#options[kind];
     const what =
       full === 'key'

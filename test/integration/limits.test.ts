@@ -120,7 +120,7 @@ describe('limits', function () {
       await release(held);
       expect({ ...answer, body: JSON.parse(answer.body) as unknown }).to.deep.equal({
         status: 429,
-        retryAfter: '5',
+        retryAfter: '1',
         type: 'application/json',
         body: {
           kind: 'Status',
@@ -129,7 +129,7 @@ describe('limits', function () {
           status: 'Failure',
           message: refusal,
           reason: 'TooManyRequests',
-          details: { retryAfterSeconds: 5 },
+          details: { retryAfterSeconds: 1 },
           code: 429,
         },
       });

@@ -78,7 +78,7 @@ describe('RequestLimits', () => {
     expect(outcomes).to.deep.equal([
       'ok',
       'ok',
-      '429 TooManyRequests 5: too many sessions: 2 of user "alice" are running, the limit (limits.sessionsPerUser)',
+      '429 TooManyRequests 1: too many sessions: 2 of user "alice" are running, the limit (limits.sessionsPerUser)',
       'ok',
       'ok',
       'ok',
@@ -95,7 +95,7 @@ describe('RequestLimits', () => {
       'sessions in total',
       { sessions: { perKey: 0, total: 1 } },
       log,
-      '429 TooManyRequests 5: too many sessions: 1 are running, the limit (limits.sessions)',
+      '429 TooManyRequests 1: too many sessions: 1 are running, the limit (limits.sessions)',
     ],
     [
       'starts of a user',
@@ -125,13 +125,13 @@ describe('RequestLimits', () => {
       'watches of a user',
       { longRunning: { perKey: 1, total: 0 } },
       `${pods}?watch=1`,
-      '429 TooManyRequests 5: too many watches and proxied requests: 1 of user "alice" are under way, the limit (limits.longRunningPerUser)',
+      '429 TooManyRequests 1: too many watches and proxied requests: 1 of user "alice" are under way, the limit (limits.longRunningPerUser)',
     ],
     [
       'watches in total',
       { longRunning: { perKey: 0, total: 1 } },
       `${pods}?watch=1`,
-      '429 TooManyRequests 5: too many watches and proxied requests: 1 are under way, the limit (limits.longRunning)',
+      '429 TooManyRequests 1: too many watches and proxied requests: 1 are under way, the limit (limits.longRunning)',
     ],
   ];
   for (const [limit, options, target, refusal] of cases) {
