@@ -46,7 +46,7 @@ export interface ListenerOptions extends Partial<ListenerDeadlines> {
   readonly maxStrangersPerSource?: number;
 }
 
-const defaultDeadlines: ListenerDeadlines = {
+export const defaultDeadlines: ListenerDeadlines = {
   headDeadlineMs: 15_000,
   idleDeadlineMs: 120_000,
   unreadBodyDeadlineMs: 10_000,
