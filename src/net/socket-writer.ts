@@ -2,7 +2,7 @@
 // record instead of one for each 8-byte head), payload passes by reference, and `isWritable` tells a relay when to stop reading its
 // other leg. Bytes before a `release` can be held back, for a server that must be silent until its client has spoken.
 
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 
 /**
@@ -11,6 +11,8 @@ import type { Duplex } from 'node:stream';
  * 128 KiB 1.82, 192 KiB 1.61, 256 KiB 1.54, 512 KiB 1.51. Below, a leg is stopped and started too often; above, nothing is gained.
  */
 const defaultHighWaterBytes = 256 * 1024;
+
+const emptyBytes = Buffer.alloc(0);
 
 export class SocketWriter {
   readonly #socket: Duplex;
@@ -23,6 +25,7 @@ export class SocketWriter {
   #isEnded = false;
   #bytesOut = 0;
   #drainRuns: (() => void)[] = [];
+  #apart: Buffer | undefined; // waits until everything before it has left
   // One function each for the life of the connection: a closure a write would be garbage at 100 kHz.
   readonly #flush = (): void => this.#uncork();
   readonly #onDrain = (): void => this.#runDrained();
@@ -42,7 +45,7 @@ export class SocketWriter {
 
   /** Bytes accepted that the socket has not taken yet. */
   get queuedBytes(): number {
-    return this.#socket.writableLength + this.#heldBytes;
+    return this.#socket.writableLength + this.#heldBytes + (this.#apart?.length ?? 0);
   }
 
   get isWritable(): boolean {
@@ -66,6 +69,27 @@ export class SocketWriter {
       setImmediate(this.#flush);
     }
     this.#socket.write(bytes);
+  }
+
+  /**
+   * The last bytes, in a write and so a TLS record of their own, once everything before has left. Python's client waits for its socket to
+   * be readable before each frame and does not look into what TLS has already decrypted: a Close behind the status in one record was
+   * never read.
+   */
+  writeApart(bytes: Buffer): void {
+    if (this.#isHeld || (!this.#isCorked && this.#socket.writableLength === 0)) {
+      this.write(bytes);
+      return;
+    }
+    if (this.#isEnded) return;
+    this.#apart = bytes;
+    this.#socket.write(emptyBytes, () => this.#writeWaiting()); // called when the writes before it are done
+  }
+
+  #writeWaiting(): void {
+    const bytes = this.#apart;
+    this.#apart = undefined;
+    if (bytes !== undefined && !this.#socket.destroyed) this.write(bytes);
   }
 
   /** Calls `run` once when the writer is writable again; at once if it is. Not called on a socket that closes first. */
@@ -102,6 +126,7 @@ export class SocketWriter {
   /** FIN after everything queued; what is still held is dropped. */
   end(): void {
     if (this.#isEnded) return;
+    this.#writeWaiting();
     this.#isEnded = true;
     this.#held = [];
     this.#heldBytes = 0;
@@ -112,6 +137,7 @@ export class SocketWriter {
   /** Drops what waits; the socket is gone or about to be. */
   abandon(): void {
     this.#isEnded = true;
+    this.#apart = undefined;
     this.#held = [];
     this.#heldBytes = 0;
     this.#drainRuns = [];

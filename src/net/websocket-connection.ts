@@ -152,7 +152,8 @@ export class WebSocketConnection {
    */
   close(code: number, reason = ''): Promise<void> {
     if (this.#state === 'open') {
-      this.#send(opcodes.close, [closePayload(code, reason)]);
+      const frame = encodeFrame(opcodes.close, [closePayload(code, reason)], { key: this.#maskingKey() });
+      this.#writer.writeApart(Buffer.concat(frame));
       this.#state = 'closing';
       this.#pingTimer?.cancel();
       this.#discard();
@@ -301,11 +302,14 @@ export class WebSocketConnection {
   #send(opcode: number, parts: readonly Buffer[]): boolean {
     if (this.#state !== 'open' || this.#socket.destroyed) return true;
     if (opcode === opcodes.binary || opcode === opcodes.text) this.#silence?.payloadSent();
-    const key = this.#role === 'client' ? randomFillSync(new Uint8Array(4)) : undefined;
-    for (const bytes of encodeFrame(opcode, parts, { key })) {
+    for (const bytes of encodeFrame(opcode, parts, { key: this.#maskingKey() })) {
       if (bytes.length > 0) this.#writer.write(bytes);
     }
     return this.#writer.isWritable;
+  }
+
+  #maskingKey(): Uint8Array<ArrayBuffer> | undefined {
+    return this.#role === 'client' ? randomFillSync(new Uint8Array(4)) : undefined;
   }
 
   /** Pings of a peer that does not read would fill the queue with pongs: then the latest one's answer will do (section 5.5.3). */

@@ -154,6 +154,36 @@ describe('WebSocketConnection', () => {
     connection.destroy();
   });
 
+  it('sends its close in a write of its own: some clients read one frame for each time the socket is readable', async () => {
+    const writes: number[][] = [];
+    const socket = new Duplex({
+      read() {},
+      write(chunk: Buffer, _encoding, done) {
+        this._writev?.([{ chunk, encoding: 'buffer' as BufferEncoding }], done);
+      },
+      writev(chunks, done) {
+        const bytes = Buffer.concat(chunks.map(({ chunk }) => chunk as Buffer));
+        if (bytes.length > 0) writes.push([...bytes.subarray(0, 1), bytes.length]);
+        setImmediate(done);
+      },
+    });
+    const connection = new WebSocketConnection(
+      { socket, clock: new FakeClock() },
+      { role: 'server' },
+      { onData() {}, onEnd() {} },
+    );
+    connection.sendText('out');
+    connection.sendText('status');
+    const closed = connection.close(1000);
+    while (writes.length < 2) await turn();
+    connection.destroy();
+    await closed;
+    expect(writes).to.deep.equal([
+      [0x81, 13],
+      [0x88, 4],
+    ]);
+  });
+
   it('answers a close with its code, ends once and closes the socket', async () => {
     const { connection, ends, send, peer, received } = serve();
     send(opcodes.close, closePayload(4001, 'bye'));
