@@ -49,6 +49,9 @@ export async function forward(
     const mayRepeat = framing.kind === 'none' && repeatableMethods.has(call.method) && diedBeforeAnswer(error);
     if (!mayRepeat || call.signal.aborted) throw error;
     await forwardOnce(call, request, response, framing, limits);
+  } finally {
+    // Refused before it was read: what is left of a body would stand in front of the connection's next request for ever.
+    if (!request.complete) request.resume();
   }
 }
 
