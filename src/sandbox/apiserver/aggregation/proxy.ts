@@ -59,9 +59,11 @@ export class AggregatorProxy {
       });
     } catch (error) {
       refuse(request, `error trying to reach service: ${goNetworkError(error, endpoint)}`);
+      dropRest(request);
       return;
     }
     await relayAnswer(request, response);
+    dropRest(request);
   }
 
   async #upgrade(request: ApiRequest, service: RemoteApiService, endpoint: Endpoint): Promise<void> {
@@ -153,6 +155,12 @@ function escapeHeaderKey(key: string): string {
       return /[!#$&'*+.^_`|~0-9A-Za-z-]/.test(char) ? char : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
     })
     .join('');
+}
+
+/** What the backend did not want of a body would stand in front of the connection's next request. */
+function dropRest({ bodyStream }: ApiRequest): void {
+  bodyStream.unpipe();
+  bodyStream.resume();
 }
 
 function hasBody(request: ApiRequest): boolean {
