@@ -134,6 +134,29 @@ describe('smuggled requests', () => {
     expect(targets).to.deep.equal(['/api/v1/namespaces/default/configmaps/absent']);
   });
 
+  for (const [way, target] of [
+    ['directly', 'raw'],
+    ['through the aggregation layer', 'front'],
+  ] as const) {
+    it(`a body that was refused unread is neither the next request nor in its way, ${way}`, async () => {
+      const { token: viewer } = await stage().account({ role: 'view' });
+      const connection = await RawConnection.open(stage()[target]());
+      try {
+        const bearer = `Authorization: Bearer ${viewer}`;
+        const statuses = [];
+        for (const size of [10, 1_000_000]) {
+          const large = hidden('unread') + 'x'.repeat(size);
+          const create = head(`POST ${configMaps} HTTP/1.1`, host, bearer, type, `Content-Length: ${large.length}`);
+          statuses.push((await connection.ask(create + large)).status);
+          statuses.push((await connection.ask(head(`GET ${configMaps} HTTP/1.1`, host, bearer))).status);
+        }
+        expect(statuses).to.deep.equal([403, 200, 403, 200]);
+      } finally {
+        await connection.close();
+      }
+    });
+  }
+
   it('pipelined requests are each authenticated: the first one’s token is not the second one’s', async () => {
     const first = head(`GET ${configMaps} HTTP/1.1`, host, `Authorization: Bearer ${token}`);
     const second = head(`GET ${configMaps} HTTP/1.1`, host, 'Connection: close');

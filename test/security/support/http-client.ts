@@ -80,7 +80,9 @@ export class HttpClient {
         agent: this.#agent,
         timeout: timeoutMs,
       });
-      outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer to ${ask.method} ${ask.path}`)));
+      outgoing.on('timeout', () =>
+        outgoing.destroy(new Error(`no answer from port ${port} to ${ask.method} ${basePath}${ask.path}`)),
+      );
       outgoing.on('error', reject);
       outgoing.on('response', (response) => {
         const chunks: Buffer[] = [];
