@@ -73,8 +73,6 @@ class Http2Body extends Readable {
     source.on('end', () => setImmediate(() => this.#end()));
     source.on('aborted', () => this.#cut());
     source.on('close', () => this.#end());
-    // An empty body ends by itself, read or not, and may have done so while reviews were awaited: no event tells of it any more.
-    if (source.readableEnded) setImmediate(() => this.#end());
     // An empty body ends by itself, read by nobody, as early as during the filters; a stream may be gone by now too.
     if (source.readableEnded || source.destroyed) setImmediate(() => this.#end());
   }
