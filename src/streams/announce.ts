@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import { KexerError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import type { SessionRecord } from '../observe/audit/call-audit.ts';
+import { apiserverName, kubeletName } from './leg.ts';
 import { newSessionId } from './registry.ts';
 import type { SessionSubject } from './session.ts';
 
@@ -35,7 +36,8 @@ export async function announceSession(
     throw error;
   }
   if (!backend.destroyed) return { id, record };
-  const message = 'the connection to the backend was lost before the session began';
+  const backendName = subject.detour === undefined ? kubeletName(subject.node) : apiserverName;
+  const message = `the connection to ${backendName} was lost before the session began`;
   abandonSession(record, { cause: 'kubeletGone', message });
   throw new KexerError('badGateway', `Cannot open the stream: ${message}`);
 }

@@ -78,7 +78,7 @@ describe('announceSession', () => {
       [
         {
           cause: 'kubeletGone',
-          message: 'the connection to the backend was lost before the session began',
+          message: 'the connection to the kubelet of node node1 was lost before the session began',
           bytesIn: 0,
           bytesOut: 0,
           durationMs: 0,
