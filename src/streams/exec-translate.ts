@@ -2,8 +2,9 @@
 // it comes; the status goes last, and Close 1000 after it, because clients drop a status that another close code follows.
 
 import { Buffer } from 'node:buffer';
+import type { Duplex } from 'node:stream';
 
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { SpdyConnection, type SpdyStream, type SpdyStreamHandlers } from '../net/spdy-connection.ts';
@@ -47,7 +48,13 @@ const channelCount = 5;
  */
 const outputBytesPerPong = 256 * 1024;
 
+/** A Close without a code (RFC 6455, section 7.1.5). */
+const noCloseCode = 1005;
+
 const empty = Buffer.alloc(0);
+
+/** How long a command may take nothing of what a client sent before its Close, or not end after that. */
+const closedClientTimeoutMs = 10_000;
 
 /** By channel; made once, since every chunk of output needs one. */
 const channelBytes = [0, 1, 2, 3, 4].map(channelByte);
@@ -64,6 +71,9 @@ export class ExecTranslate implements RunningStream {
   readonly #stdinGate: StdinGate;
   readonly #stdin: SpdyStream | undefined;
   readonly #resize: SpdyStream | undefined;
+  #waitTimer: Timer | undefined;
+  readonly #clock: Clock;
+  readonly #kubeletSocket: Duplex;
   #outputSincePong: number;
   #end: SessionEnd | undefined;
 
@@ -74,6 +84,9 @@ export class ExecTranslate implements RunningStream {
   ) {
     this.#session = deps.session;
     this.#options = options;
+    this.#waitTimer = undefined;
+    this.#clock = deps.clock;
+    this.#kubeletSocket = legs.kubelet.socket;
     this.#outputSincePong = 0;
     this.#end = undefined;
     this.#decoder = new ChannelDecoder({
@@ -203,13 +216,37 @@ export class ExecTranslate implements RunningStream {
   #clientEnded(end: WebSocketEnd): void {
     // After a verdict this is the client's answer to our Close.
     this.#end ??= clientEnd(end);
-    this.#outcome.abandon();
     this.#stdinGate.stop();
+    // Before v5 an orderly Close is a client's only end of stdin: fabric8 ends an upload so, and kubelets give the command all of it.
+    const isOrderly = end.how === 'close' && (end.code === 1000 || end.code === noCloseCode);
+    if (isOrderly && this.#options.version !== 5 && this.#stdin !== undefined && !this.#outcome.isDecided) {
+      this.#stdin.end();
+      this.#toClient.open();
+      this.#waitForCommand();
+      return;
+    }
+    this.#outcome.abandon();
     this.#kubelet.destroy();
   }
 
+  /** Until the command ends, which finishes the session as ever, or nothing moves; its output goes nowhere. */
+  #waitForCommand(): void {
+    const { writableLength } = this.#kubeletSocket;
+    this.#waitTimer = this.#clock.after(closedClientTimeoutMs, () => {
+      if (this.#kubeletSocket.writableLength < writableLength) {
+        this.#waitForCommand();
+        return;
+      }
+      this.#outcome.abandon();
+      this.#kubelet.destroy();
+    });
+  }
+
   async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {
-    await Promise.all([socketClosed(legs.client.socket), socketClosed(legs.kubelet.socket)]);
+    const clientClosed = socketClosed(legs.client.socket);
+    await socketClosed(legs.kubelet.socket);
+    this.#waitTimer?.cancel();
+    await clientClosed;
     return this.#end ?? { cause: 'internal', message: 'both connections were closed' };
   }
 }

@@ -36,4 +36,9 @@ export class Valve {
     this.#from.pause();
     this.#to.onDrain(this.#open);
   }
+
+  /** The writing side is over and drops what it gets: read on. */
+  open(): void {
+    if (this.#isShut) this.#open();
+  }
 }

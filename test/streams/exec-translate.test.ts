@@ -260,6 +260,45 @@ describe('ExecTranslate', () => {
     expect(rig.ended?.cause).to.equal('clientGone');
   });
 
+  for (const [what, code] of [
+    ['a Close', 1000],
+    ['a Close without a code', 1005],
+  ] as const) {
+    it(`ends stdin at ${what} in v4, after all of it, and waits for the command`, async () => {
+      start({ version: 4 });
+      await ready();
+      client.send(0, 'upload');
+      void client.connection.close(code);
+      await until(() => rig.kubelet.of('stdin').end !== undefined);
+      expect([rig.kubelet.text('stdin'), rig.kubelet.of('stdin').end]).to.deep.equal(['upload', 'fin']);
+      expect(rig.kubelet.end).to.equal(undefined);
+      rig.kubelet.of('stdout').stream.write(Buffer.from('nobody reads this'));
+      endOfCommand('{"metadata":{},"status":"Success"}');
+      await until(() => rig.ended !== undefined);
+      expect(rig.ended?.cause).to.equal('clientGone');
+    });
+  }
+
+  it('waits in v4 no longer than 10 s without progress for a command that goes on after the Close', async () => {
+    start({ version: 4 });
+    await ready();
+    void client.connection.close(1000);
+    await until(() => rig.kubelet.of('stdin').end === 'fin');
+    rig.clock.advance(10_000); // in which the end of stdin left
+    rig.clock.advance(10_000);
+    await until(() => rig.kubelet.end !== undefined);
+    await until(() => rig.ended !== undefined);
+  });
+
+  it('does not end stdin in v4 when the client is cut', async () => {
+    start({ version: 4 });
+    await ready();
+    rig.clientSocket.destroy();
+    await until(() => rig.kubelet.end !== undefined);
+    expect(rig.kubelet.of('stdin').end).to.equal('cut');
+    await until(() => rig.ended !== undefined);
+  });
+
   it('answers pings while output flows to a client that reads slowly, with a pong every 256 KiB unasked', async () => {
     start();
     await ready();
