@@ -9,6 +9,7 @@ from kubernetes.stream import portforward, stream
 
 NAMESPACE = "default"
 STDIN_PIECE = 64 * 1024
+FORWARD_PIECE = 4 * 1024
 RESIZE_CHANNEL = 4
 
 
@@ -76,15 +77,17 @@ def forward(api, args):
     sent = sys.stdin.buffer.read()
     session = portforward(api.connect_get_namespaced_pod_portforward, pod, NAMESPACE, ports=str(port))
     socket = session.socket(port)
-    socket.setblocking(True)
-    socket.sendall(sent)
-    received = 0
-    while received < len(sent):
-        piece = socket.recv(1024 * 1024)
-        if not piece:
-            break
-        received += len(piece)
-        sys.stdout.buffer.write(piece)
+    # Piece by piece, each echoed before the next: of several frames in one TLS record the library sees the first and then waits.
+    for at in range(0, len(sent), FORWARD_PIECE):
+        piece = sent[at : at + FORWARD_PIECE]
+        socket.sendall(piece)
+        left = len(piece)
+        while left > 0:
+            echoed = socket.recv(left)
+            if not echoed:
+                return 1
+            left -= len(echoed)
+            sys.stdout.buffer.write(echoed)
     sys.stdout.buffer.flush()
     socket.close()
     if session.error(port):
