@@ -149,7 +149,7 @@ export const foreignCertificate = remembered(async (user: CertificateUser): Prom
 
 /** Creates objects as the admin, by POST to their collections; what is there already stays. */
 export async function createObjects(
-  arena: Arena,
+  arena: Pick<Arena, 'cluster' | 'admin'>,
   objects: readonly (readonly [collection: string, object: object])[],
 ): Promise<void> {
   const client = new HttpClient(arena.cluster, arena.admin);
