@@ -115,7 +115,8 @@ export async function seedCluster(cluster: ClusterClient, options: SeedOptions):
   for (const { namespace, kind, ...binding } of namespacedBindings) {
     await createBinding(cluster, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
   }
-  for (const name of ['kexer', 'kexer-impersonator', 'kexer-kubelet']) await createAccount(cluster, kexerNamespace, name);
+  for (const name of ['kexer', 'kexer-impersonator', 'kexer-kubelet'])
+    await createAccount(cluster, kexerNamespace, name);
   await seedKubernetesService(cluster, options.apiserverPort);
   await seedLocalApiServices(cluster);
 }
