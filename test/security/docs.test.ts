@@ -15,7 +15,7 @@ describe('docs/security.md', () => {
     const named = rows.flatMap((row) => {
       const cell = row.split(' | ').at(-1) ?? '';
       return /^`[a-z0-9-]+`(?:, `[a-z0-9-]+`)* *\|$/.test(cell)
-        ? [...cell.matchAll(/`([a-z0-9-]+)`/g)].map(([, name]) => name)
+        ? [...cell.matchAll(/`([a-z0-9-]+)`/g)].map(([, name = '']) => name)
         : [];
     });
     const files = (await readdir(folder))
