@@ -21,7 +21,7 @@ describe('docs/security.md', () => {
     const files = (await readdir(folder))
       .filter((file) => file.endsWith('.test.ts') && file !== 'docs.test.ts')
       .map((file) => file.replace('.test.ts', ''));
-    expect([...new Set(named)].toSorted()).to.deep.equal(files.toSorted());
+    expect(new Set(named)).to.deep.equal(new Set(files));
   });
 
   it('links to documents and headings that are there', async () => {
