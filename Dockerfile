@@ -4,8 +4,9 @@
 FROM node:24-bookworm-slim AS build
 WORKDIR /kexer
 COPY package.json package-lock.json .npmrc ./
-# The pinned `node` package serves machines whose own Node is older; this image brings the right one.
-RUN npm ci --omit=optional --ignore-scripts
+# No scripts: the pinned `node` package serves machines whose own Node is older, this image brings the right one. Optional packages
+# are needed here (the compiler's binary is one) and left out of what runs.
+RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 RUN npm run build && npm prune --omit=dev --omit=optional --ignore-scripts
