@@ -214,7 +214,8 @@ describe('kubelet: exec', () => {
       command: sh('while [ ! -e /tmp/set ]; do sleep 0.01; done; setsid sleep 1000 & echo started; exec sleep 1000'),
     });
     await client.until('started');
-    expect((await markedProcesses(id)).length).to.be.at.least(5);
+    // The shells have gone on, but a child that is just becoming its program shows no mark; the test's time limit ends the waiting.
+    while ((await markedProcesses(id)).length < 5) await Promise.resolve();
     harness.deletePod('forker', 0.2);
     const result = await client.done;
     await harness.waitForPod('forker', (pod) => pod === undefined);
