@@ -2,7 +2,7 @@
 // fields of a pod that may change once it exists.
 
 import { array, at, type Json, record, records, text } from '../objects/fields.ts';
-import { checkDns1123Label } from '../objects/label-names.ts';
+import { checkDns1123Label } from '../../../kube/label-names.ts';
 import { isJsonEqual, type KubeObject } from '../objects/object.ts';
 import {
   duplicate,

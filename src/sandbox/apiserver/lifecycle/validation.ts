@@ -10,7 +10,7 @@ import {
   checkLabelValue,
   checkPathSegment,
   checkQualifiedName,
-} from '../objects/label-names.ts';
+} from '../../../kube/label-names.ts';
 import { isJsonEqual, type KubeObject } from '../objects/object.ts';
 import { type FieldError, forbiddenField, invalidValue, required } from './field-errors.ts';
 import { validatePodSpec, validatePodUpdate } from './pod-validation.ts';

@@ -2,10 +2,16 @@
 // memory; pages of one list all show the state of its first page, as long as that snapshot is remembered.
 
 import type { Clock } from '../../../base/clock.ts';
+import {
+  encodeContinue,
+  type ListOptions as KubeListOptions,
+  parseListOptions,
+  tooLargeVersion,
+} from '../../../kube/list-options.ts';
 import { expired, goJson, StatusError } from '../../../kube/status.ts';
 import type { Exchange, HeaderPairs, ResponseStream } from '../exchange.ts';
+import { selectableFieldsOf } from '../objects/field-selector.ts';
 import type { KubeObject } from '../objects/object.ts';
-import { encodeContinue, type ListOptions, parseListOptions, tooLargeVersion } from '../requests/list-options.ts';
 import { type AnswerForm, negotiate } from '../requests/negotiation.ts';
 import { encodeDocument, objectForms, warningHeaders } from '../requests/object-answer.ts';
 import type { Store } from '../store.ts';
@@ -13,6 +19,8 @@ import { parseIncludeObject, partialMetadata, TableMaker } from '../tables/table
 import { type EventEncoder, PlainEncoder, WatchStream } from '../watches/watch-stream.ts';
 import { TableEncoder } from '../watches/table-encoder.ts';
 import { groupVersionText, type ResourceDefinition } from './catalog.ts';
+
+type ListOptions = KubeListOptions<KubeObject>;
 
 /** Pieces of at least this size are handed to the socket. */
 const flushBytes = 64 * 1024;
@@ -46,7 +54,7 @@ export class ListServer {
   }
 
   async list(exchange: Exchange, definition: ResourceDefinition, warnings: readonly string[]): Promise<void> {
-    const options = parseListOptions(definition, exchange.query, false);
+    const options = listOptions(exchange, definition, false);
     const { form, mediaType } = negotiate(exchange.header('accept'), objectForms);
     const page = this.#page(definition, namespaceOf(exchange, definition), nameFilter(exchange, options));
     const headers = warningHeaders(warnings);
@@ -60,7 +68,7 @@ export class ListServer {
   }
 
   async watch(exchange: Exchange, definition: ResourceDefinition, warnings: readonly string[]): Promise<void> {
-    const options = nameFilter(exchange, parseListOptions(definition, exchange.query, true));
+    const options = nameFilter(exchange, listOptions(exchange, definition, true));
     const { form } = negotiate(exchange.header('accept'), objectForms);
     const encoder = this.#encoder(exchange, definition, form);
     const stream = exchange.stream(200, 'application/json', warningHeaders(warnings));
@@ -159,6 +167,10 @@ export class ListServer {
 function tooOld(start: string): StatusError {
   const status = expired(tooOldContinue);
   return new StatusError({ ...status, metadata: { continue: encodeContinue({ revision: -1, start }) } });
+}
+
+function listOptions(exchange: Exchange, definition: ResourceDefinition, isWatch: boolean): ListOptions {
+  return parseListOptions(exchange.query, { fields: selectableFieldsOf(definition), isWatch, hasWatchList: true });
 }
 
 /** '' for lists over all namespaces and for cluster-scoped resources. */

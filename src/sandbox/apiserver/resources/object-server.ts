@@ -1,18 +1,19 @@
 // Reads and writes of one object: get, create, update, patch, apply, delete, deletecollection, also through the subresource `status`.
 
 import type { Clock } from '../../../base/clock.ts';
+import { parseListOptions } from '../../../kube/list-options.ts';
 import { invalid, type Status, StatusError } from '../../../kube/status.ts';
 import type { Exchange } from '../exchange.ts';
 import { Deleter } from '../lifecycle/deletion.ts';
 import { type DeleteOptions, parseDeleteOptions } from '../lifecycle/delete-options.ts';
 import { Registry, type WriteContext } from '../lifecycle/registry.ts';
 import { returnsDeletedObject } from '../lifecycle/strategy.ts';
+import { selectableFieldsOf } from '../objects/field-selector.ts';
 import { isRecord, record, text } from '../objects/fields.ts';
 import type { KubeObject, ObjectKey } from '../objects/object.ts';
 import { applyConfiguration } from '../ownership/apply.ts';
 import { invalidPatch, parsePatch, type PatchType, patchTypeOf } from '../patches/patch-request.ts';
 import { GoJsonError, parseGoJson } from '../requests/go-json.ts';
-import { parseListOptions } from '../requests/list-options.ts';
 import { decodeAs, decodeBody, mediaTypeOf, parseYaml } from '../requests/object-body.ts';
 import { answerObject, answerStatus } from '../requests/object-answer.ts';
 import { decodeProtobuf, protobufMediaType } from '../requests/protobuf.ts';
@@ -228,7 +229,11 @@ export class ObjectServer {
     definition: ResourceDefinition,
     warnings: readonly string[],
   ): Promise<void> {
-    const { matches } = parseListOptions(definition, exchange.query, false);
+    const { matches } = parseListOptions(exchange.query, {
+      fields: selectableFieldsOf(definition),
+      isWatch: false,
+      hasWatchList: true,
+    });
     const options = await readDeleteOptions(exchange);
     const namespace = definition.isNamespaced ? exchange.info.namespace : '';
     const found = this.#store.list(definition, namespace).filter((object) => matches?.(object) ?? true);

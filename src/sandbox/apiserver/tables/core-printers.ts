@@ -2,7 +2,7 @@
 
 import { at, integer, records, stringMap, strings, text } from '../objects/fields.ts';
 import type { KubeObject } from '../objects/object.ts';
-import { ageOf } from './duration.ts';
+import { ageOf } from '../../../kube/human-duration.ts';
 import {
   age,
   ageColumn,

@@ -3,7 +3,7 @@
 
 import { at, integer, isRecord, type Json, records, text } from '../objects/fields.ts';
 import type { KubeObject } from '../objects/object.ts';
-import { ageOf } from './duration.ts';
+import { ageOf } from '../../../kube/human-duration.ts';
 import {
   age,
   ageColumn,

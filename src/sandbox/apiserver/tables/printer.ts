@@ -4,7 +4,7 @@
 import { array, at, type Json, record, records, stringMap, strings, text } from '../objects/fields.ts';
 import type { KubeObject } from '../objects/object.ts';
 import { describeField } from '../schemas/definitions.ts';
-import { ageOf } from './duration.ts';
+import { ageOf } from '../../../kube/human-duration.ts';
 
 export interface Column {
   readonly name: string;

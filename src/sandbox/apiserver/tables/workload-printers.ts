@@ -3,7 +3,7 @@
 import { at, integer, records, text } from '../objects/fields.ts';
 import type { KubeObject } from '../objects/object.ts';
 import { loadBalancerText } from './core-printers.ts';
-import { ageOf, humanDuration } from './duration.ts';
+import { ageOf, humanDuration } from '../../../kube/human-duration.ts';
 import {
   age,
   ageColumn,

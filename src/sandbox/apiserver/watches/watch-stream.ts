@@ -2,10 +2,10 @@
 // and written as the client reads; a client that falls too far behind is cut off, as kube-apiserver's cacher does, and lists again.
 
 import type { Clock, Timer } from '../../../base/clock.ts';
+import type { ObjectPredicate } from '../../../kube/list-options.ts';
 import { goJson, type Status, statusOf, StatusError } from '../../../kube/status.ts';
 import type { ResponseStream } from '../exchange.ts';
 import type { KubeObject } from '../objects/object.ts';
-import type { ObjectPredicate } from '../requests/list-options.ts';
 import type { ResourceDefinition } from '../resources/catalog.ts';
 import type { Store, StoreEvent } from '../store.ts';
 
@@ -17,7 +17,7 @@ const minTimeoutSeconds = 1800;
 
 export interface WatchOptions {
   readonly namespace: string;
-  readonly matches: ObjectPredicate | undefined;
+  readonly matches: ObjectPredicate<KubeObject> | undefined;
   /** '' and '0' start with what is there. */
   readonly resourceVersion: string;
   readonly allowsBookmarks: boolean;

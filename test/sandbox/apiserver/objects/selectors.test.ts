@@ -1,7 +1,9 @@
 import { expect } from 'chai';
 import { StatusError } from '../../../../src/kube/status.ts';
-import { parseFieldSelector } from '../../../../src/sandbox/apiserver/objects/field-selector.ts';
-import { labelSelectorOf, parseLabelSelector } from '../../../../src/sandbox/apiserver/objects/label-selector.ts';
+import { parseFieldSelector } from '../../../../src/kube/field-selector.ts';
+import { parseLabelSelector } from '../../../../src/kube/label-selector.ts';
+import { selectableFieldsOf } from '../../../../src/sandbox/apiserver/objects/field-selector.ts';
+import { labelSelectorOf } from '../../../../src/sandbox/apiserver/objects/label-selector.ts';
 import type { KubeObject } from '../../../../src/sandbox/apiserver/store.ts';
 
 function refusal(run: () => unknown): string {
@@ -108,21 +110,21 @@ describe('parseFieldSelector', () => {
   ];
   for (const [selector, matches] of cases) {
     it(`${selector} ${matches ? 'matches' : 'does not match'}`, () => {
-      expect(parseFieldSelector(pods, selector)?.(pod)).to.equal(matches);
+      expect(parseFieldSelector(selector, selectableFieldsOf(pods))?.(pod)).to.equal(matches);
     });
   }
 
   it('reads an escaped comma as part of the value', () => {
-    const matches = parseFieldSelector(pods, String.raw`metadata.name=a\,b`);
+    const matches = parseFieldSelector(String.raw`metadata.name=a\,b`, selectableFieldsOf(pods));
     expect(matches?.({ ...pod, metadata: { name: 'a,b' } })).to.equal(true);
   });
 
   it('says what cannot be selected by, and what is no selector', () => {
     const maps = { group: '', resource: 'configmaps' };
     expect([
-      refusal(() => parseFieldSelector(pods, 'nope=1')),
-      refusal(() => parseFieldSelector(maps, 'data.a=1')),
-      refusal(() => parseFieldSelector(pods, 'nope')),
+      refusal(() => parseFieldSelector('nope=1', selectableFieldsOf(pods))),
+      refusal(() => parseFieldSelector('data.a=1', selectableFieldsOf(maps))),
+      refusal(() => parseFieldSelector('nope', selectableFieldsOf(pods))),
     ]).to.deep.equal([
       '400 field label not supported: nope',
       '400 "data.a" is not a known field selector: only "metadata.name", "metadata.namespace"',
@@ -139,6 +141,6 @@ describe('parseFieldSelector', () => {
       reportingComponent: 'kubelet',
     };
     const selector = 'involvedObject.name=a,involvedObject.uid=u,source=kubelet';
-    expect(parseFieldSelector({ group: '', resource: 'events' }, selector)?.(event)).to.equal(true);
+    expect(parseFieldSelector(selector, selectableFieldsOf({ group: '', resource: 'events' }))?.(event)).to.equal(true);
   });
 });

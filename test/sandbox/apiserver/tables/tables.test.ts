@@ -2,7 +2,7 @@
 // column that the recordings do not have.
 
 import { expect } from 'chai';
-import { humanDuration } from '../../../../src/sandbox/apiserver/tables/duration.ts';
+import { humanDuration } from '../../../../src/kube/human-duration.ts';
 import { podPrinter } from '../../../../src/sandbox/apiserver/tables/pod-printer.ts';
 import { TableMaker } from '../../../../src/sandbox/apiserver/tables/table.ts';
 import type { KubeObject } from '../../../../src/sandbox/apiserver/store.ts';

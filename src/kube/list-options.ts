@@ -2,18 +2,30 @@
 // with Go's text.
 
 import { Buffer } from 'node:buffer';
-import { badRequest, failure, type GroupResource, invalid, StatusError } from '../../../kube/status.ts';
-import { isTrue } from '../../../kube/request-info.ts';
-import { isRecord } from '../objects/fields.ts';
-import { parseFieldSelector } from '../objects/field-selector.ts';
-import { parseLabelSelector } from '../objects/label-selector.ts';
-import type { KubeObject } from '../objects/object.ts';
+import { parseFieldSelector, type SelectableFields } from './field-selector.ts';
+import { parseLabelSelector } from './label-selector.ts';
+import { isRecord } from './objects.ts';
+import { isTrue } from './request-info.ts';
+import { badRequest, failure, invalid, StatusError } from './status.ts';
 
-export type ObjectPredicate = (object: KubeObject) => boolean;
+export type ObjectPredicate<T> = (object: T) => boolean;
 
-export interface ListOptions {
+/** What is read of an object besides the fields of its kind. */
+export interface Labelled {
+  readonly metadata: { readonly labels?: Readonly<Record<string, string>> };
+}
+
+/** What a server knows of a resource, by which a query is judged. */
+export interface ListRules<T> {
+  readonly fields: SelectableFields<T>;
+  readonly isWatch: boolean;
+  /** Whether a watch may begin with what is there, in the place of a list (WatchList). */
+  readonly hasWatchList: boolean;
+}
+
+export interface ListOptions<T> {
   /** undefined: everything matches. */
-  readonly matches: ObjectPredicate | undefined;
+  readonly matches: ObjectPredicate<T> | undefined;
   readonly limit: number;
   readonly continueToken: ContinueToken | undefined;
   /** As sent; '' if absent. */
@@ -61,7 +73,10 @@ function parseInteger(query: URLSearchParams, name: string): number | undefined 
   return Number(value);
 }
 
-function checkVersions(query: URLSearchParams, isWatch: boolean): void {
+function checkVersions(
+  query: URLSearchParams,
+  { isWatch, hasWatchList }: Pick<ListRules<never>, 'isWatch' | 'hasWatchList'>,
+): void {
   const version = query.get('resourceVersion') ?? '';
   const match = query.get('resourceVersionMatch') ?? '';
   const initial = query.get('sendInitialEvents');
@@ -86,7 +101,12 @@ function checkVersions(query: URLSearchParams, isWatch: boolean): void {
     if (match !== 'NotOlderThan') {
       throw refuse('resourceVersionMatch', 'sendInitialEvents requires setting resourceVersionMatch to NotOlderThan');
     }
-    return;
+    if (hasWatchList) return;
+    // By this a client knows that it has to list.
+    throw refuse(
+      'sendInitialEvents',
+      'sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled',
+    );
   }
   if (match === '') return;
   if (isWatch)
@@ -99,10 +119,11 @@ function checkVersions(query: URLSearchParams, isWatch: boolean): void {
 }
 
 /** @throws StatusError 400 or 422. */
-export function parseListOptions(resource: GroupResource, query: URLSearchParams, isWatch: boolean): ListOptions {
+export function parseListOptions<T extends Labelled>(query: URLSearchParams, rules: ListRules<T>): ListOptions<T> {
+  const { isWatch } = rules;
   const labels = parseLabelSelector(query.get('labelSelector'));
-  const fields = parseFieldSelector(resource, query.get('fieldSelector'));
-  checkVersions(query, isWatch);
+  const fields = parseFieldSelector(query.get('fieldSelector'), rules.fields);
+  checkVersions(query, rules);
   const token = query.get('continue') ?? '';
   const resourceVersion = query.get('resourceVersion') ?? '';
   if (token !== '' && resourceVersion !== '' && resourceVersion !== '0') {
