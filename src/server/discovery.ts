@@ -1,5 +1,6 @@
 // What kexer says it serves: the group backup.cv.io in every form discovery has, old and aggregated. kube-apiserver asks for it once a minute
-// and judges kexer's availability by it, so these are constants: no answer here waits for anything.
+// and judges kexer's availability by it, so these are constants: no answer here waits for anything. Of sessions less is said than is served:
+// what can be deleted and watched is watched by the garbage collector, which has no business with objects that no etcd holds.
 
 import { createHash } from 'node:crypto';
 
@@ -15,7 +16,11 @@ const groupVersion = `${group}/${version}`;
 
 /** Methods that a cluster's calls may have; RequestInfo's verb for each is what RBAC names. */
 const execVerbs = ['create', 'delete', 'get', 'patch', 'update'];
-const clusterVerbs = ['get', 'list'];
+const clusterVerbs = ['get', 'list', 'watch'];
+/** `delete` and `watch` are served, too; kubectl uses both without having found them here. */
+const sessionVerbs = ['get', 'list'];
+/** `kubectl get kexer` shows both. */
+const categories = ['kexer'];
 
 const groupBody = {
   name: group,
@@ -31,8 +36,9 @@ const resourceList = {
   apiVersion: 'v1',
   groupVersion,
   resources: [
-    { name: resource, singularName: 'cluster', namespaced: true, kind: 'Cluster', verbs: clusterVerbs },
+    { name: resource, singularName: 'cluster', namespaced: true, kind: 'Cluster', verbs: clusterVerbs, categories },
     { name: `${resource}/exec`, singularName: '', namespaced: true, kind: 'Cluster', verbs: execVerbs },
+    { name: 'sessions', singularName: 'session', namespaced: true, kind: 'Session', verbs: sessionVerbs, categories },
   ],
 };
 
@@ -56,7 +62,16 @@ function aggregatedDiscovery(apiVersion: string): unknown {
                 scope: 'Namespaced',
                 singularResource: 'cluster',
                 verbs: clusterVerbs,
+                categories,
                 subresources: [{ subresource: 'exec', responseKind, verbs: execVerbs }],
+              },
+              {
+                resource: 'sessions',
+                responseKind: { group, version, kind: 'Session' },
+                scope: 'Namespaced',
+                singularResource: 'session',
+                verbs: sessionVerbs,
+                categories,
               },
             ],
             freshness: 'Current',

@@ -45,8 +45,9 @@ describe('discoveryAnswer', () => {
       contentType: 'application/json',
       body:
         '{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"backup.cv.io/v1","resources":[' +
-        '{"name":"clusters","singularName":"cluster","namespaced":true,"kind":"Cluster","verbs":["get","list"]},' +
-        '{"name":"clusters/exec","singularName":"","namespaced":true,"kind":"Cluster","verbs":["create","delete","get","patch","update"]}]}\n',
+        '{"name":"clusters","singularName":"cluster","namespaced":true,"kind":"Cluster","verbs":["get","list","watch"],"categories":["kexer"]},' +
+        '{"name":"clusters/exec","singularName":"","namespaced":true,"kind":"Cluster","verbs":["create","delete","get","patch","update"]},' +
+        '{"name":"sessions","singularName":"session","namespaced":true,"kind":"Session","verbs":["get","list"],"categories":["kexer"]}]}\n',
     });
   });
 
@@ -62,6 +63,17 @@ describe('discoveryAnswer', () => {
         'items[0].versions[0].resources[0].subresources[0].subresource',
         'exec',
       );
+      // Neither watch nor delete: with both the garbage collector would watch sessions.
+      expect(bodyOf(answer))
+        .to.have.nested.property('items[0].versions[0].resources[1]')
+        .that.deep.equals({
+          resource: 'sessions',
+          responseKind: { group: 'backup.cv.io', version: 'v1', kind: 'Session' },
+          scope: 'Namespaced',
+          singularResource: 'session',
+          verbs: ['get', 'list'],
+          categories: ['kexer'],
+        });
       const etag = answer?.headers?.find(([name]) => name === 'ETag')?.[1] ?? '';
       expect(discoveryAnswer('/apis', 'GET', [...accept(type), ['If-None-Match', etag]])).to.deep.include({
         status: 304,
