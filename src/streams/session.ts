@@ -67,7 +67,7 @@ export class Session {
   readonly #endByRequest: (message: string) => void;
   /** Undefined: no bandwidth limit, which is to cost nothing. */
   readonly #flows: SessionFlows | undefined;
-  #isAskedToEnd: boolean;
+  #endRequest: { readonly message: string; readonly atMs: number } | undefined;
   #end: SessionEnd | undefined;
 
   /**
@@ -93,7 +93,7 @@ export class Session {
     this.activeAtMs = this.#startedMonotonicMs;
     this.#endByRequest = options.endByRequest;
     this.#flows = options.flows;
-    this.#isAskedToEnd = false;
+    this.#endRequest = undefined;
     this.#end = undefined;
   }
 
@@ -106,14 +106,14 @@ export class Session {
     return this.#clock.monotonic() - this.#startedMonotonicMs;
   }
 
-  /** How long no byte of payload has passed; pings do not count. */
-  get idleMs(): number {
-    return this.#clock.monotonic() - this.activeAtMs;
+  /** When payload last passed, in wall time as it was at the start: does not change while nothing passes. Pings do not count. */
+  get lastActivityAtMs(): number {
+    return this.startedAtMs + (this.activeAtMs - this.#startedMonotonicMs);
   }
 
-  /** Whether somebody asked for its end; it may still run for a moment. */
-  get isEnding(): boolean {
-    return this.#isAskedToEnd || this.#end !== undefined;
+  /** Who wanted its end, and when (wall time); it may still run for a moment. Undefined: nobody. */
+  get endRequest(): { readonly message: string; readonly atMs: number } | undefined {
+    return this.#endRequest;
   }
 
   /** Whom a bandwidth limit may hold: the leg that payload from the client is read from, and the one that payload to it is. */
@@ -139,8 +139,8 @@ export class Session {
 
   /** Ends the stream from outside (drain, a limit, a pod that is gone): the client is told `message` as a Failure. The first call counts. */
   end(message: string): void {
-    if (this.#end !== undefined || this.#isAskedToEnd) return;
-    this.#isAskedToEnd = true;
+    if (this.#end !== undefined || this.#endRequest !== undefined) return;
+    this.#endRequest = { message, atMs: this.#clock.now() };
     this.#endByRequest(message);
   }
 

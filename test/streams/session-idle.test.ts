@@ -10,7 +10,7 @@ describe('Session', () => {
     const sessions = new SessionRegistry({ clock, observer: { sessionStarted() {}, sessionEnded() {} } });
     const session = sessions.open(subject, () => {});
     const seen: number[] = [];
-    const look = (): void => void seen.push(session.idleMs);
+    const look = (): void => void seen.push(clock.now() - session.lastActivityAtMs);
     clock.advance(5000);
     look();
     session.countIn(1);
@@ -22,14 +22,14 @@ describe('Session', () => {
     expect(seen).to.deep.equal([5000, 0, 40]);
   });
 
-  it('is ending from the first wish for its end on', () => {
-    const sessions = new SessionRegistry({
-      clock: new FakeClock(),
-      observer: { sessionStarted() {}, sessionEnded() {} },
-    });
+  it('knows who first wanted its end', () => {
+    const clock = new FakeClock();
+    const sessions = new SessionRegistry({ clock, observer: { sessionStarted() {}, sessionEnded() {} } });
     const session = sessions.open(subject, () => {});
-    const before = session.isEnding;
+    const before = session.endRequest;
     session.end('enough');
-    expect([before, session.isEnding]).to.deep.equal([false, true]);
+    clock.advance(1);
+    session.end('more than enough');
+    expect([before, session.endRequest]).to.deep.equal([undefined, { message: 'enough', atMs: clock.now() - 1 }]);
   });
 });
