@@ -26,7 +26,6 @@ import { loadInCluster } from '../kube/in-cluster.ts';
 import { Informer, type KubeObject } from '../kube/informer.ts';
 import { loadKubeconfig } from '../kube/kubeconfig.ts';
 import { Reviews } from '../kube/reviews.ts';
-import { fileCertificate, fileToken } from '../kube/sources.ts';
 import * as lines from '../observe/log-lines.ts';
 import type { Logger } from '../observe/logger.ts';
 import { ClustersResource } from '../server/clusters-resource.ts';
@@ -48,6 +47,7 @@ import { SessionExpiry } from '../streams/session-expiry.ts';
 import { SessionLimits } from '../streams/session-limits.ts';
 
 import { composeAudit } from './compose-audit.ts';
+import { composeImpersonator } from './compose-impersonator.ts';
 
 export interface ComposeDeps {
   readonly clock: Clock;
@@ -67,6 +67,8 @@ export interface RunningKexer {
   readonly limits: Pick<RequestLimits, 'counts'>;
   /** How rights of running sessions were verified. */
   readonly rights: Pick<RightsWatch, 'counts' | 'size'>;
+  /** Tokens of the impersonator that kexer asked for; undefined if it asks for none. */
+  readonly impersonatorTokens: { readonly counts: { readonly requested: number; readonly failed: number } } | undefined;
   /** Resolves when /readyz would say ok for the first time. */
   readonly whenReady: (signal: AbortSignal) => Promise<void>;
   /** Cuts the waiting short that closing the scope takes. */
@@ -95,8 +97,8 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const auditLog = await composeAudit(deps, config.audit);
   const own = clientOf(access.credential);
   const bare = clientOf({ kind: 'none' });
-  const impersonatorCredential = await loadImpersonator(clock, config);
-  const impersonator = impersonatorCredential === undefined ? undefined : clientOf(impersonatorCredential);
+  const impersonation = await composeImpersonator({ clock, log, own }, config.identity);
+  const impersonator = impersonation === undefined ? undefined : clientOf(impersonation.credential);
   const kubelet = await composeKubeletAccess(deps, config, access);
   const serving = await loadServingPair(deps, config);
 
@@ -210,6 +212,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   trust.start();
   nodes.start();
   // When nothing goes straight to a kubelet, nobody asks what may be mutated.
+  void impersonation?.start();
   if (isDirect) admission.start();
   const whenReady = async (signal: AbortSignal): Promise<void> => {
     await Promise.all([
@@ -218,22 +221,15 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
       isDirect ? admission.whenTried(signal) : undefined,
     ]);
   };
-  return { port, detours, limits: requestLimits, rights, whenReady, hurry: () => server.hurry() };
-}
-
-async function loadImpersonator(clock: Clock, config: Config): Promise<Credential | undefined> {
-  const { tokenFile, clientCertificate, clientKey } = config.identity.impersonator;
-  if (!config.identity.impersonation) return undefined;
-  if (tokenFile !== undefined) {
-    const token = fileToken({ clock }, tokenFile);
-    // Read once now, so that a file that is missing stops the start and not the first call.
-    await token.read();
-    return { kind: 'token', token };
-  }
-  if (clientCertificate === undefined || clientKey === undefined) return undefined;
-  const certificate = fileCertificate({ clock }, { certFile: clientCertificate, keyFile: clientKey });
-  await certificate.read();
-  return { kind: 'certificate', certificate };
+  return {
+    port,
+    detours,
+    limits: requestLimits,
+    rights,
+    impersonatorTokens: impersonation?.tokens,
+    whenReady,
+    hurry: () => server.hurry(),
+  };
 }
 
 async function composeKubeletAccess(deps: ComposeDeps, config: Config, access: ClusterAccess): Promise<KubeletAccess> {

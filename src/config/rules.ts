@@ -38,18 +38,17 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
     'kubelet.tokenFile',
     'no token beside kubelet.clientCertificate',
   );
-  const hasToken = isGiven('identity.impersonator.tokenFile');
-  const hasCertificate = isGiven('identity.impersonator.clientCertificate');
-  refuseIf(
-    hasToken && hasCertificate,
-    'identity.impersonator.tokenFile',
-    'no token beside identity.impersonator.clientCertificate',
-  );
+  // One identity, proven in one way: with two, an operator could not say which of them a call goes out with.
+  const credentials = impersonatorCredentials.filter(isGiven);
+  for (const [index, key] of credentials.entries()) {
+    const others = credentials.slice(index + 1);
+    refuseIf(others.length > 0, key, `no ${nounOf(key)} beside ${others.join(' and ')}`);
+  }
   const isImpersonating = read('identity.impersonation') === true;
   refuseIf(
-    isImpersonating && !hasToken && !hasCertificate,
+    isImpersonating && credentials.length === 0 && !isGiven('identity.impersonator.clientKey'),
     'identity.impersonation',
-    'a credential with it: identity.impersonator.tokenFile, or clientCertificate and clientKey',
+    'a credential with it: identity.impersonator.serviceAccount, tokenFile, or clientCertificate and clientKey',
   );
   refuseIf(
     read('identity.allowPrivileged') === true && !isImpersonating,
@@ -72,6 +71,16 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
   refuseIf(read('audit.strict') === true && !isAudited, 'audit.strict', placeWanted);
   refuseIf(isGiven('audit.policyFile') && !isAudited, 'audit.policyFile', placeWanted);
   return broken;
+}
+
+const impersonatorCredentials = [
+  'identity.impersonator.serviceAccount',
+  'identity.impersonator.tokenFile',
+  'identity.impersonator.clientCertificate',
+] as const;
+
+function nounOf(key: string): string {
+  return key.endsWith('tokenFile') ? 'token' : key.endsWith('serviceAccount') ? 'service account' : 'certificate';
 }
 
 /** A certificate and its key: one is useless without the other. */

@@ -47,7 +47,14 @@ const kubelet = group({
     .default([...addressTypes]),
 });
 
+/** Both parts are names of objects: DNS labels, and for the account DNS labels with dots. */
+const accountPattern =
+  /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+const accountWanted = 'NAMESPACE/NAME of a service account';
+
 const impersonator = group({
+  /** Whose short-lived tokens kexer asks for; instead of a file or a certificate. */
+  serviceAccount: z.string(wanted(accountWanted)).regex(accountPattern, accountWanted).optional(),
   tokenFile: file().optional(),
   clientCertificate: file().optional(),
   clientKey: file().optional(),

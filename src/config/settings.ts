@@ -133,10 +133,16 @@ export const settings: readonly Setting[] = [
     help: 'also members of system:masters and nodes',
   },
   {
+    key: 'identity.impersonator.serviceAccount',
+    flag: 'impersonator-service-account',
+    kind: 'text',
+    help: 'NAMESPACE/NAME of the account that may impersonate; kexer asks for its tokens, for an hour each',
+  },
+  {
     key: 'identity.impersonator.tokenFile',
     flag: 'impersonator-token-file',
     kind: 'file',
-    help: 'token of the account that may impersonate',
+    help: 'or a file with its token',
   },
   {
     key: 'identity.impersonator.clientCertificate',

@@ -72,6 +72,11 @@ export function selfSignedPairUsed(log: Logger, fields: { dir: string }): void {
   log.warn(fields, 'no serving certificate given: using a self-signed one');
 }
 
+/** Callers without a token of their own are refused until it works; one in hand is used while it lives. */
+export function impersonatorTokenFailed(log: Logger, err: unknown): void {
+  log.error({ err }, 'no token of the impersonator; trying again');
+}
+
 /** What an informer could not do; it goes on trying. */
 export function informerFailed(log: Logger, fields: { informer: string; err: unknown }): void {
   log.warn(fields, 'informer failed; trying again');

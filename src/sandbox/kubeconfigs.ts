@@ -3,6 +3,7 @@
 import { writeFile } from 'node:fs/promises';
 
 import type { CredentialFiles, Credentials } from './credentials.ts';
+import { kexerNamespace } from './seed.ts';
 
 /** The path of kexer's local cluster below any server that has it. */
 const kexerPath = '/apis/backup.cv.io/v1/namespaces/default/clusters/local/exec';
@@ -86,7 +87,7 @@ export async function writeKubeconfig(file: string, plan: KubeconfigPlan): Promi
 /** What `kexer serve --config` starts with in front of this sandbox. */
 export async function writeKexerConfig(
   file: string,
-  files: CredentialFiles & { kexerKubeconfig: string; impersonatorTokenFile: string },
+  files: CredentialFiles & { kexerKubeconfig: string },
 ): Promise<void> {
   await writeYaml(file, {
     kubeconfig: files.kexerKubeconfig,
@@ -107,7 +108,7 @@ export async function writeKexerConfig(
     identity: {
       impersonation: true,
       allowPrivileged: true,
-      impersonator: { tokenFile: files.impersonatorTokenFile },
+      impersonator: { serviceAccount: `${kexerNamespace}/kexer-impersonator` },
     },
   });
 }

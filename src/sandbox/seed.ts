@@ -73,10 +73,18 @@ const kexerBindings: readonly SeedBinding[] = [
   },
 ];
 
-/** Bindings inside a namespace, to ClusterRoles. */
-const namespacedBindings: readonly (SeedBinding & { namespace: string; kind?: 'Role' })[] = [
+/** A binding inside a namespace, to a ClusterRole unless said otherwise. */
+interface NamespacedBinding extends SeedBinding {
+  readonly namespace: string;
+  readonly kind?: 'Role';
+}
+
+const userBindings: readonly NamespacedBinding[] = [
   { namespace: 'default', name: 'alice', role: 'cluster-admin', users: [userAlice] },
   { namespace: 'default', name: 'viewer', role: 'view', users: [userViewer] },
+];
+
+const kexerNamespacedBindings: readonly NamespacedBinding[] = [
   { namespace: 'default', name: 'kexer-user', role: 'kexer-user', users: [userAlice, userViewer] },
   {
     namespace: 'kube-system',
@@ -85,17 +93,37 @@ const namespacedBindings: readonly (SeedBinding & { namespace: string; kind?: 'R
     kind: 'Role',
     accounts: [`${kexerNamespace}/kexer`],
   },
+  {
+    namespace: kexerNamespace,
+    name: 'kexer-impersonator-tokens',
+    role: 'kexer-impersonator-tokens',
+    kind: 'Role',
+    accounts: [`${kexerNamespace}/kexer`],
+  },
+];
+
+/** Roles inside a namespace. */
+const namespacedRoles: readonly (SeedRole & { namespace: string })[] = [
+  {
+    namespace: kexerNamespace,
+    name: 'kexer-impersonator-tokens',
+    rules: [rule('create', 'core', 'serviceaccounts/token', ['kexer-impersonator'])],
+  },
 ];
 
 export interface SeedOptions {
   readonly clientCaPem: string;
   readonly frontProxyCaPem: string;
   readonly apiserverPort: number;
+  /** Whether kexer's namespace, accounts and rights are there too. */
+  readonly hasKexer: boolean;
 }
 
 /** Everything but nodes, pods and what kexer registers itself with. */
 export async function seedCluster(cluster: ClusterClient, options: SeedOptions): Promise<void> {
-  for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease', kexerNamespace]) {
+  const { hasKexer } = options;
+  const own = ['default', 'kube-system', 'kube-public', 'kube-node-lease'];
+  for (const name of hasKexer ? [...own, kexerNamespace] : own) {
     await cluster.create(
       { group: '', resource: 'namespaces' },
       {
@@ -112,6 +140,12 @@ export async function seedCluster(cluster: ClusterClient, options: SeedOptions):
   for (const binding of bootstrapClusterRoleBindings) await createBinding(cluster, binding, { isBootstrap: true });
   for (const binding of kexerBindings) await createBinding(cluster, binding, {});
   await seedKubeSystem(cluster, options);
+  for (const { namespace, name, rules } of namespacedRoles) {
+    await cluster.create(
+      { group: rbacGroup, resource: 'roles' },
+      { apiVersion: `${rbacGroup}/v1`, kind: 'Role', metadata: { name, namespace, labels: { app: 'kexer' } }, rules },
+    );
+  }
   for (const { namespace, kind, ...binding } of namespacedBindings) {
     await createBinding(cluster, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
   }
@@ -119,6 +153,21 @@ export async function seedCluster(cluster: ClusterClient, options: SeedOptions):
     await createAccount(cluster, kexerNamespace, name);
   await seedKubernetesService(cluster, options.apiserverPort);
   await seedLocalApiServices(cluster);
+}
+
+async function seedKexerRights(cluster: ClusterClient): Promise<void> {
+  for (const role of kexerRoles) await createClusterRole(cluster, role, false);
+  for (const binding of kexerBindings) await createBinding(cluster, binding, {});
+  for (const binding of kexerNamespacedBindings) await createNamespacedBinding(cluster, binding);
+  for (const name of ['kexer', 'kexer-impersonator', 'kexer-kubelet'])
+    await createAccount(cluster, kexerNamespace, name);
+}
+
+function createNamespacedBinding(
+  cluster: ClusterClient,
+  { namespace, kind, ...binding }: NamespacedBinding,
+): Promise<void> {
+  return createBinding(cluster, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
 }
 
 /** Unless the controller of service accounts was quicker. */

@@ -222,9 +222,43 @@ describe('loadConfig', () => {
       ['--identity-impersonation'],
       {},
       [
-        'Cannot use --identity-impersonation: it is true, want a credential with it: identity.impersonator.tokenFile, or clientCertificate and clientKey',
+        'Cannot use --identity-impersonation: it is true, want a credential with it: identity.impersonator.serviceAccount, tokenFile, or clientCertificate and clientKey',
       ],
     ],
+    [
+      [
+        '--identity-impersonation',
+        '--impersonator-service-account=kexec-system/kexer-impersonator',
+        '--impersonator-token-file=t',
+        '--impersonator-client-certificate=c',
+        '--impersonator-client-key=k',
+      ],
+      {},
+      [
+        'Cannot use --impersonator-service-account: it is "kexec-system/kexer-impersonator", want no service account beside identity.impersonator.tokenFile and identity.impersonator.clientCertificate',
+        'Cannot use --impersonator-token-file: it is "t", want no token beside identity.impersonator.clientCertificate',
+      ],
+    ],
+    [
+      ['--identity-impersonation', '--impersonator-service-account=kexec-system/kexer-impersonator'],
+      { KEXER_IMPERSONATOR_CLIENT_KEY: 'k' },
+      ['Cannot use KEXER_IMPERSONATOR_CLIENT_KEY: it is "k", want identity.impersonator.clientCertificate with it'],
+    ],
+    ...[
+      'kexer-impersonator',
+      'kexec-system/',
+      '/kexer-impersonator',
+      'a/b/c',
+      'Kexec/a',
+      'a b/c',
+      `a/${'b'.repeat(254)}`,
+    ].map((account): [string[], Record<string, string>, string[]] => [
+      ['--identity-impersonation', `--impersonator-service-account=${account}`],
+      {},
+      [
+        `Cannot use --impersonator-service-account: it is ${JSON.stringify(account)}, want NAMESPACE/NAME of a service account`,
+      ],
+    ]),
     [
       ['--identity-allow-privileged'],
       {},

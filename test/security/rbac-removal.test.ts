@@ -90,7 +90,7 @@ describe('a kexer without one of its rights', function () {
       group: rbac,
       resource: row.namespace === '' ? 'clusterroles' : 'roles',
       namespace: row.namespace,
-      name: row.through === '' ? roleOf(row) : row.through,
+      name: row.through === '' ? roleOf(sandbox, row) : row.through,
     };
     const rules = sandbox.store.mustGet(key)['rules'] as readonly PolicyRule[];
     const put = (given: readonly PolicyRule[]): void => {
@@ -134,6 +134,8 @@ describe('a kexer without one of its rights', function () {
     'watch pods': (kexer) => kexer.ready().then(() => kexer.longExec('cannot watch')),
     'get,list,watch nodes': (kexer) => kexer.untilLogged('"informer":"nodes"'),
     'create nodes/proxy': (kexer) => kexer.ready().then(() => kexer.exec('token')),
+    'create serviceaccounts/token named kexer-impersonator in kexec-system': (kexer) =>
+      kexer.ready().then(() => kexer.get('certificate', pods)),
     'get nodes/proxy': (kexer) => kexer.ready().then(() => kexer.get('token', `${pods}/ticker/log?tailLines=1`)),
     'impersonate users': (kexer) => kexer.ready().then(() => kexer.get('certificate', pods)),
     'impersonate groups': (kexer) => kexer.ready().then(() => kexer.get('certificate', pods)),
@@ -208,15 +210,24 @@ function rightText(row: TableRight, verbs: readonly string[]): string {
   return describeRight({ ...row, verb: verbs.join(',') });
 }
 
-function roleOf(row: TableRight): string {
-  return row.account.startsWith('kexer') ? row.account : 'kexer-user';
+/** Roles inside a namespace are named for what they are for. */
+function roleOf(sandbox: Sandbox, row: TableRight): string {
+  if (!row.account.startsWith('kexer')) return 'kexer-user';
+  if (row.namespace === '') return row.account;
+  const found = sandbox.store
+    .list({ group: rbac, resource: 'roles' }, row.namespace)
+    .find((role) => (role['rules'] as readonly PolicyRule[]).some((rule) => concerns(rule, row)));
+  return found?.metadata.name ?? 'no role';
+}
+
+function concerns(rule: PolicyRule, row: TableRight): boolean {
+  return rule.resources?.includes(row.resource) === true && rule.apiGroups?.includes(row.group) === true;
 }
 
 /** What is left of a rule without the verbs on the resource. */
 function reduced(rule: PolicyRule, row: TableRight, verbs: readonly string[]): PolicyRule[] {
-  const concerns = rule.resources?.includes(row.resource) === true && rule.apiGroups?.includes(row.group) === true;
-  if (!concerns) return [rule];
-  const others = rule.resources.filter((resource) => resource !== row.resource);
+  if (!concerns(rule, row)) return [rule];
+  const others = (rule.resources ?? []).filter((resource) => resource !== row.resource);
   const left = rule.verbs?.filter((verb) => !verbs.includes(verb)) ?? [];
   return [
     ...(others.length === 0 ? [] : [{ ...rule, resources: others }]),

@@ -196,14 +196,16 @@ export class SecurityStage {
   }
 
   /**
-   * Another kexer with flags of its own, behind a wiretap of its own; ended by the function returned.
+   * Another kexer with flags of its own, behind a wiretap of its own, which may intercept from the first call on; ended by the function
+   * returned.
    */
   async another(
     flags: readonly string[] = [],
+    intercept?: Wiretap['intercept'],
   ): Promise<{ kexer: KexerProcess; tap: Wiretap; stop: () => Promise<void> }> {
     const scope = new Scope();
     try {
-      const started = await startTapped(scope, this.sandbox, this.ca, flags);
+      const started = await startTapped(scope, this.sandbox, this.ca, flags, intercept);
       return { ...started, stop: () => scope.close() };
     } catch (error) {
       await scope.close();
@@ -281,11 +283,13 @@ async function startTapped(
   sandbox: Sandbox,
   ca: string,
   flags: readonly string[],
+  intercept?: Wiretap['intercept'],
 ): Promise<{ kexer: KexerProcess; tap: Wiretap }> {
   const { files, apiserver, dir } = sandbox;
   const pair = await readPair(files.kexerCertFile, files.kexerKeyFile);
   const tap = await Wiretap.start({ target: { port: apiserver.port, ca }, pair });
   scope.add(() => tap.stop());
+  tap.intercept = intercept;
   const kubeconfig = join(dir, `tapped-${tap.port}.kubeconfig`);
   const own = await readFile(files.kexerKubeconfig, 'utf8');
   await writeFile(kubeconfig, own.replaceAll(apiserver.url, `https://127.0.0.1:${tap.port}`), { mode: 0o600 });
