@@ -37,13 +37,18 @@ export interface Credentials {
 
 const loopback = { ipAddresses: ['127.0.0.1'] };
 
-export async function makeCredentials(options: { nodeNames: readonly string[] }): Promise<Credentials> {
-  const [servingCa, clientCa, frontProxyCa, kubeletCa] = await Promise.all([
+/** @param options.hasClusterCaOnKubelets the serving CA signs for the kubelets too; else they have one of their own. */
+export async function makeCredentials(options: {
+  nodeNames: readonly string[];
+  hasClusterCaOnKubelets?: boolean;
+}): Promise<Credentials> {
+  const [servingCa, clientCa, frontProxyCa, ownKubeletCa] = await Promise.all([
     generateAuthority({ commonName: 'sandbox-serving-ca' }),
     generateAuthority({ commonName: 'sandbox-client-ca' }),
     generateAuthority({ commonName: 'sandbox-front-proxy-ca' }),
     generateAuthority({ commonName: 'sandbox-kubelet-ca' }),
   ]);
+  const kubeletCa = options.hasClusterCaOnKubelets === true ? servingCa : ownKubeletCa;
   const [apiserver, kexer, frontProxy, admin, kexerKubelet, apiserverKubelet, ...nodes] = await Promise.all([
     generateServing(servingCa, {
       ...loopback,

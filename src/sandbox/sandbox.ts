@@ -39,6 +39,15 @@ export interface SandboxOptions {
   readonly hasSamplePods?: boolean;
   /** Nodes without kubelets and pods: the quick form for tests that need only the apiserver; default true. */
   readonly hasKubelets?: boolean;
+  /**
+   * Whether kexer's namespace, accounts and rights are there from the start; default true. False: a cluster that has never heard of kexer, to
+   * which its manifests are applied. The files that need the accounts (`kexerKubeconfig`, `kexerConfig` and the impersonator's) are not written.
+   */
+  readonly hasKexer?: boolean;
+  /** Whether the kubelets' certificates are signed by the cluster's own CA, as with serverTLSBootstrap; default: by one of their own. */
+  readonly hasClusterCaOnKubelets?: boolean;
+  /** Base names of images whose pods the kubelets leave alone: whoever started the sandbox runs them and writes their status. */
+  readonly foreignImages?: readonly string[];
   /** Lines for people, seldom: a defect behind a 500, a pod that cannot start. Default: nowhere. */
   readonly log?: (line: string) => void;
 }
@@ -163,7 +172,11 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
   const clock = options.clock ?? systemClock;
   const log = options.log ?? (() => {});
   const dir = await openFolder(scope, options.dir);
-  const credentials = await makeCredentials({ nodeNames: nodes.map(({ name }) => name) });
+  const credentials = await makeCredentials({
+    nodeNames: nodes.map(({ name }) => name),
+    hasClusterCaOnKubelets: options.hasClusterCaOnKubelets ?? false,
+  });
+  const hasKexer = options.hasKexer ?? true;
   const pemFiles = await writeCredentials(join(dir, 'certs'), credentials);
 
   const store = new Store({ clock });
@@ -187,6 +200,7 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
     clientCaPem: credentials.clientCa.cert,
     frontProxyCaPem: credentials.frontProxyCa.cert,
     apiserverPort: apiserver.server.port,
+    hasKexer,
   });
 
   // After the seed, which has no competitors then.
@@ -197,7 +211,10 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
   const kubelets = new Map<string, Kubelet>();
   if (options.hasKubelets !== false) {
     for (const node of nodes) {
-      const kubelet = makeKubelet({ store, clock, apiserver, credentials, log }, { ...node, dir });
+      const kubelet = makeKubelet(
+        { store, clock, apiserver, credentials, log },
+        { ...node, dir, foreignImages: options.foreignImages ?? [] },
+      );
       scope.add(() => kubelet.stop());
       kubelets.set(node.name, kubelet);
     }
@@ -205,7 +222,7 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
     if (options.hasSamplePods !== false) for (const pod of samplePods()) await cluster.create(podResource, pod);
   }
 
-  const files = await writeFiles(dir, pemFiles, { apiserver, credentials });
+  const files = await writeFiles(dir, pemFiles, { apiserver, credentials, hasKexer });
   return {
     dir,
     files,
@@ -268,7 +285,7 @@ function makeKubelet(
     credentials: Credentials;
     log: (line: string) => void;
   },
-  node: { name: string; generation: '1.36' | '1.35'; dir: string },
+  node: { name: string; generation: '1.36' | '1.35'; dir: string; foreignImages: readonly string[] },
 ): Kubelet {
   const { store, clock, apiserver, credentials, log } = parts;
   return new Kubelet(
@@ -295,10 +312,11 @@ function makeKubelet(
         });
         return { allowed: decision.isAllowed };
       },
-      issueToken: ({ namespace, name, podName, podUid }) => {
+      issueToken: ({ namespace, name, podName, podUid, audience, expirationSeconds }) => {
         const registered = store.get({ group: '', resource: 'nodes', namespace: '', name: node.name });
         return apiserver.accounts.issue(namespace, name, {
-          expiresInSeconds: accountTokenSeconds,
+          expiresInSeconds: expirationSeconds ?? accountTokenSeconds,
+          ...(audience === undefined ? {} : { audiences: [audience] }),
           bound: {
             kind: 'Pod',
             name: podName,
@@ -315,6 +333,7 @@ function makeKubelet(
       dir: join(node.dir, 'nodes', node.name),
       apiserver: { host: '127.0.0.1', port: apiserver.server.port },
       commands: new Map([['dump', dumpCommand]]),
+      foreignImages: node.foreignImages,
     },
   );
 }
@@ -322,11 +341,9 @@ function makeKubelet(
 async function writeFiles(
   dir: string,
   pemFiles: CredentialFiles,
-  { apiserver, credentials }: { apiserver: ClusterApiserver; credentials: Credentials },
+  options: { apiserver: ClusterApiserver; credentials: Credentials; hasKexer: boolean },
 ): Promise<SandboxFiles> {
-  const token = (name: string): string =>
-    apiserver.accounts.issue(kexerNamespace, name, { expiresInSeconds: accountTokenSeconds }).token;
-  const [kexerToken, impersonatorToken] = [token('kexer'), token('kexer-impersonator')];
+  const { apiserver, credentials } = options;
   const files: SandboxFiles = {
     ...pemFiles,
     kexerKubeconfig: join(dir, 'kexer.kubeconfig'),
@@ -338,12 +355,16 @@ async function writeFiles(
     connectionLog: join(dir, 'connections.log'),
   };
   const { url } = apiserver.server;
+  await writeKubeconfig(files.kubeconfig, sandboxKubeconfig(credentials, { apiserverUrl: url }));
+  if (!options.hasKexer) return files;
+  const token = (name: string): string =>
+    apiserver.accounts.issue(kexerNamespace, name, { expiresInSeconds: accountTokenSeconds }).token;
+  const [kexerToken, impersonatorToken] = [token('kexer'), token('kexer-impersonator')];
   await writeFile(files.impersonatorTokenFile, impersonatorToken, { mode: 0o600 });
   await writeKubeconfig(files.kexerKubeconfig, accountKubeconfig(credentials, url, { token: kexerToken }));
   const impersonator = accountKubeconfig(credentials, url, { token: impersonatorToken });
   await writeKubeconfig(files.impersonatorKubeconfig, impersonator);
   await writeKexerConfig(files.kexerConfig, files);
-  await writeKubeconfig(files.kubeconfig, sandboxKubeconfig(credentials, { apiserverUrl: url }));
   return files;
 }
 

@@ -136,21 +136,10 @@ export async function seedCluster(cluster: ClusterClient, options: SeedOptions):
     await createAccount(cluster, name, 'default');
   }
   for (const role of bootstrapClusterRoles) await createClusterRole(cluster, role, true);
-  for (const role of kexerRoles) await createClusterRole(cluster, role, false);
   for (const binding of bootstrapClusterRoleBindings) await createBinding(cluster, binding, { isBootstrap: true });
-  for (const binding of kexerBindings) await createBinding(cluster, binding, {});
   await seedKubeSystem(cluster, options);
-  for (const { namespace, name, rules } of namespacedRoles) {
-    await cluster.create(
-      { group: rbacGroup, resource: 'roles' },
-      { apiVersion: `${rbacGroup}/v1`, kind: 'Role', metadata: { name, namespace, labels: { app: 'kexer' } }, rules },
-    );
-  }
-  for (const { namespace, kind, ...binding } of namespacedBindings) {
-    await createBinding(cluster, binding, { namespace, ...(kind === undefined ? {} : { kind }) });
-  }
-  for (const name of ['kexer', 'kexer-impersonator', 'kexer-kubelet'])
-    await createAccount(cluster, kexerNamespace, name);
+  for (const binding of userBindings) await createNamespacedBinding(cluster, binding);
+  if (hasKexer) await seedKexerRights(cluster);
   await seedKubernetesService(cluster, options.apiserverPort);
   await seedLocalApiServices(cluster);
 }
@@ -158,6 +147,12 @@ export async function seedCluster(cluster: ClusterClient, options: SeedOptions):
 async function seedKexerRights(cluster: ClusterClient): Promise<void> {
   for (const role of kexerRoles) await createClusterRole(cluster, role, false);
   for (const binding of kexerBindings) await createBinding(cluster, binding, {});
+  for (const { namespace, name, rules } of namespacedRoles) {
+    await cluster.create(
+      { group: rbacGroup, resource: 'roles' },
+      { apiVersion: `${rbacGroup}/v1`, kind: 'Role', metadata: { name, namespace, labels: { app: 'kexer' } }, rules },
+    );
+  }
   for (const binding of kexerNamespacedBindings) await createNamespacedBinding(cluster, binding);
   for (const name of ['kexer', 'kexer-impersonator', 'kexer-kubelet'])
     await createAccount(cluster, kexerNamespace, name);

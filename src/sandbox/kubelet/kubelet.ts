@@ -16,8 +16,10 @@ import { type KubeletRequest, KubeletServer } from './api/kubelet-server.ts';
 import { StreamEndpoints } from './api/stream-endpoint.ts';
 import { nodeObject, nodeResource } from './node-object.ts';
 import { serviceEnvironment } from './pods/environment.ts';
+import { imageBaseName } from './pods/images.ts';
 import { PodWorker } from './pods/pod-worker.ts';
 import { asPod, type Pod, podFullName, podResource, podUid } from './pods/pod.ts';
+import type { TokenWish } from './pods/volumes.ts';
 import { type Isolation, probeIsolation } from './runtime/isolation.ts';
 import { PipePool } from './runtime/pipes.ts';
 import { PtyHost } from './runtime/pty.ts';
@@ -25,6 +27,14 @@ import { makeRoot } from './runtime/root-layout.ts';
 
 export type { NodeAction } from './api/access.ts';
 export type { KubeletRequest } from './api/kubelet-server.ts';
+
+/** The service account of a pod, and the pod. */
+interface PodAccount {
+  readonly namespace: string;
+  readonly name: string;
+  readonly podName: string;
+  readonly podUid: string;
+}
 
 export interface KubeletDeps {
   readonly store: Store;
@@ -38,7 +48,7 @@ export interface KubeletDeps {
   /** SubjectAccessReview in process; a throw becomes the kubelet's 500 `Authorization error`. */
   readonly reviewAccess: (user: UserInfo, action: NodeAction) => Promise<{ allowed: boolean }>;
   /** A token for the projected volume of a pod's service account; without it no token file is written. */
-  readonly issueToken?: (account: { namespace: string; name: string; podName: string; podUid: string }) => string;
+  readonly issueToken?: (account: PodAccount & TokenWish) => string;
   /** One line for people, seldom (how roots are made, a pod that cannot start). */
   readonly log?: (line: string) => void;
 }
@@ -58,6 +68,8 @@ export interface KubeletOptions {
   readonly commands?: ReadonlyMap<string, string>;
   /** A container's log is rotated at this size; one older file is kept. Default 10 MiB. */
   readonly logMaxBytes?: number;
+  /** Base names of images whose pods somebody else runs; this kubelet leaves them alone. */
+  readonly foreignImages?: readonly string[];
   /** 'chroot' insists on own roots, 'folder' never tries; 'auto' (default) probes once. */
   readonly isolation?: 'auto' | 'chroot' | 'folder';
   /** How the runtime spells v4 statuses: with `metadata`, as containerd 2.1 (recorded; the default), or without, as newer ones. */
@@ -217,7 +229,7 @@ export class Kubelet {
   }
 
   #sync(pod: Pod | undefined): void {
-    if (pod?.spec.nodeName !== this.#options.nodeName) return;
+    if (pod?.spec.nodeName !== this.#options.nodeName || this.#isForeign(pod)) return;
     const worker = this.#workers.get(podUid(pod));
     if (worker !== undefined) {
       worker.update(pod);
@@ -225,6 +237,11 @@ export class Kubelet {
     }
     const isOver = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
     if (!isOver || pod.metadata.deletionTimestamp !== undefined) this.#run(pod);
+  }
+
+  #isForeign({ spec }: Pod): boolean {
+    const { foreignImages = [] } = this.#options;
+    return spec.containers.some(({ image = '' }) => foreignImages.includes(imageBaseName(image)));
   }
 
   #run(pod: Pod): void {
@@ -240,7 +257,8 @@ export class Kubelet {
         pipes: this.#pipes,
         pty: this.#pty,
         isolation: this.#isolation,
-        issueToken: issueToken === undefined ? undefined : (owner) => issueToken(accountOf(owner)),
+        issueToken:
+          issueToken === undefined ? undefined : (owner, wish) => issueToken({ ...accountOf(owner), ...wish }),
       },
       pod,
       {
@@ -261,7 +279,7 @@ export class Kubelet {
   }
 }
 
-function accountOf(pod: Pod): { namespace: string; name: string; podName: string; podUid: string } {
+function accountOf(pod: Pod): PodAccount {
   return {
     namespace: pod.metadata.namespace ?? '',
     name: pod.spec.serviceAccountName ?? 'default',

@@ -21,14 +21,14 @@ import { commandOf, imageId } from './images.ts';
 import { asPod, type ContainerSpec, type Pod, podFullName, podKey, podUid } from './pod.ts';
 import { podStatusOf } from './pod-status.ts';
 import { MissingReference, type PodContext } from './references.ts';
-import { makeVolumes, volumeMountsOf } from './volumes.ts';
+import { makeVolumes, type TokenWish, volumeMountsOf } from './volumes.ts';
 
 export interface PodWorkerDeps extends RuntimeDeps {
   readonly store: Store;
   readonly clock: Clock;
   readonly events: EventRecorder;
   readonly isolation: Isolation;
-  readonly issueToken: ((pod: Pod) => string) | undefined;
+  readonly issueToken: ((pod: Pod, wish: TokenWish) => string) | undefined;
 }
 
 export interface PodWorkerOptions {
@@ -164,8 +164,11 @@ export class PodWorker {
   async #prepare(): Promise<boolean> {
     while (!this.#stopped.signal.aborted) {
       try {
-        const token = this.#deps.issueToken?.(this.#pod);
-        this.#folders = makeVolumes(this.#context(), { dir: join(this.#options.dir, 'volumes'), token });
+        const { issueToken } = this.#deps;
+        this.#folders = makeVolumes(this.#context(), {
+          dir: join(this.#options.dir, 'volumes'),
+          issueToken: issueToken === undefined ? undefined : (wish) => issueToken(this.#pod, wish),
+        });
         this.#isPrepared = true;
         return true;
       } catch (error) {

@@ -13,7 +13,7 @@ export interface FieldSelector {
 }
 
 export interface ProjectedSource {
-  serviceAccountToken?: { path: string };
+  serviceAccountToken?: { path: string; audience?: string; expirationSeconds?: number };
   configMap?: { name?: string; items?: KeyToPath[]; optional?: boolean };
   secret?: { name?: string; items?: KeyToPath[]; optional?: boolean };
   downwardAPI?: { items?: { path: string; fieldRef?: FieldSelector }[] };

@@ -11,9 +11,17 @@ import { fieldOf, keysOf, MissingReference, type PodContext } from './references
 export interface VolumeSettings {
   /** Folder for the pod's volumes. */
   readonly dir: string;
-  /** A token of the pod's service account; undefined if nobody issues any. */
-  readonly token: string | undefined;
+  /** Makes a token of the pod's service account; undefined if nobody issues any. */
+  readonly issueToken: ((wish: TokenWish) => string) | undefined;
 }
+
+/** What a projected token is to be; left out: for kube-apiserver, and as long as the issuer likes. */
+export interface TokenWish {
+  readonly audience?: string;
+  readonly expirationSeconds?: number;
+}
+
+type IssueToken = VolumeSettings['issueToken'];
 
 type Files = Map<string, Buffer | string>;
 
@@ -45,7 +53,7 @@ function addFields(
   }
 }
 
-function addSource(files: Files, context: PodContext, source: ProjectedSource, token: string | undefined): void {
+function addSource(files: Files, context: PodContext, source: ProjectedSource, issueToken: IssueToken): void {
   const { configMap, secret, downwardAPI, serviceAccountToken } = source;
   if (configMap !== undefined) {
     const keys = keysOf(context, 'configmap', configMap.name ?? '', configMap.optional ?? false);
@@ -56,11 +64,14 @@ function addSource(files: Files, context: PodContext, source: ProjectedSource, t
     addKeys(files, keys, secret.items, 'secret');
   }
   if (downwardAPI !== undefined) addFields(files, context, downwardAPI.items ?? []);
-  if (serviceAccountToken !== undefined && token !== undefined) files.set(serviceAccountToken.path, token);
+  if (serviceAccountToken !== undefined && issueToken !== undefined) {
+    const { path, ...wish } = serviceAccountToken;
+    files.set(path, issueToken(wish));
+  }
 }
 
 /** The files of a volume; undefined for one that starts empty. */
-function filesOf(context: PodContext, volume: Volume, token: string | undefined): Files | undefined {
+function filesOf(context: PodContext, volume: Volume, issueToken: IssueToken): Files | undefined {
   const files: Files = new Map();
   if (volume.configMap !== undefined) {
     const { name = '', optional = false, items } = volume.configMap;
@@ -71,7 +82,7 @@ function filesOf(context: PodContext, volume: Volume, token: string | undefined)
   } else if (volume.downwardAPI !== undefined) {
     addFields(files, context, volume.downwardAPI.items ?? []);
   } else if (volume.projected !== undefined) {
-    for (const source of volume.projected.sources ?? []) addSource(files, context, source, token);
+    for (const source of volume.projected.sources ?? []) addSource(files, context, source, issueToken);
   } else {
     return undefined;
   }
@@ -97,7 +108,7 @@ export function makeVolumes(context: PodContext, settings: VolumeSettings): Map<
     const dir = join(settings.dir, volume.name);
     let files: Files | undefined;
     try {
-      files = filesOf(context, volume, settings.token);
+      files = filesOf(context, volume, settings.issueToken);
     } catch (error) {
       if (!(error instanceof MissingReference)) throw error;
       throw new MissingReference(`MountVolume.SetUp failed for volume "${volume.name}" : ${error.message}`, {
