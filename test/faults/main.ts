@@ -38,6 +38,3 @@ try {
 } finally {
   await stage.stop();
 }
-// Explicitly: a peer of kexer in this process (the sandbox or a proxy) has been seen to keep one dead socket after several hundred broken
-// sessions, which would hold the process. Kexer's own sockets and timers are counted by the probe in its process, after each run.
-process.exit();

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Scope } from '../../src/base/scope.ts';
 import { dialTcp, dialTls } from '../../src/net/dial.ts';
+import { resetSocket } from '../../src/net/reset.ts';
 import { readBody, requestUpgrade } from '../../src/net/upgrade.ts';
 import { base64Message, channelByte, ChannelDecoder, channels, closeMessage } from '../../src/protocol/channel.ts';
 import { type CommandEnd, parseCommandEnd } from '../../src/protocol/exit-status.ts';
@@ -254,7 +255,7 @@ export class WebSocketClient {
 
   /** RST, whatever is unread. */
   reset(): void {
-    this.socket.resetAndDestroy();
+    resetSocket(this.socket);
   }
 
   #accept(chunk: Buffer): void {

@@ -17,6 +17,7 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 
 import type { Clock } from '../../base/clock.ts';
+import { resetSocket } from '../../net/reset.ts';
 import { ApiRequest } from './chain/api-request.ts';
 import type { Chain } from './chain/chain.ts';
 import type { ClientCertificate } from './identity/authentication.ts';
@@ -143,7 +144,7 @@ export class ApiServer {
       server.close(() => resolve());
     });
     for (const session of this.#sessions) session.destroy();
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) resetSocket(socket);
     await closed;
   }
 

@@ -4,6 +4,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
+import { resetSocket } from '../../../src/net/reset.ts';
+
 /** `up` is from the one who dialled; `down` is the answer. */
 export type Direction = 'up' | 'down';
 
@@ -151,8 +153,8 @@ class Relay {
     this.#up = new Lane(client, server, (lane, chunk) => this.#pass('up', lane, chunk));
     this.#down = new Lane(server, client, (lane, chunk) => this.#pass('down', lane, chunk));
     // An end by reset on one side is one on the other: the proxy stands for a wire.
-    client.on('error', () => server.resetAndDestroy());
-    server.on('error', () => client.resetAndDestroy());
+    client.on('error', () => resetSocket(server));
+    server.on('error', () => resetSocket(client));
     client.on('close', () => this.#closed(server));
     server.on('close', () => this.#closed(client));
     // At byte 0 there is nothing to wait for.
@@ -177,8 +179,8 @@ class Relay {
   }
 
   reset(): void {
-    this.#client.resetAndDestroy();
-    this.#server.resetAndDestroy();
+    resetSocket(this.#client);
+    resetSocket(this.#server);
   }
 
   #closed(other: Socket): void {

@@ -9,6 +9,7 @@ import { TLSSocket } from 'node:tls';
 import type { Clock } from '../../../base/clock.ts';
 import { unreachable } from '../../../base/unreachable.ts';
 import { goJson } from '../../../kube/status.ts';
+import { resetSocket } from '../../../net/reset.ts';
 import { fromRawHeaders } from '../../../protocol/raw-headers.ts';
 import { type AccessDeps, checkAccess } from './access.ts';
 import {
@@ -142,7 +143,7 @@ export class KubeletServer {
       server.close(() => resolve());
     });
     for (const socket of this.#sockets) {
-      if (how === 'rst') socket.resetAndDestroy();
+      if (how === 'rst') resetSocket(socket);
       else socket.destroy();
     }
     await closed;
