@@ -18,12 +18,13 @@ import { AdmissionWatch } from '../clusters/admission-watch.ts';
 import { ClusterDirectory } from '../clusters/directory.ts';
 import { createKubeletAccess, RotatedFile } from '../clusters/kubelet-access.ts';
 import { LocalCluster } from '../clusters/local-cluster.ts';
+import { projectNode } from '../clusters/node-object.ts';
 import { LocalStreamRoute } from '../clusters/stream-route.ts';
 import type { Config } from '../config/schema.ts';
 import { KubeClient } from '../kube/client.ts';
 import type { ClusterAccess, Credential } from '../kube/credential.ts';
 import { loadInCluster } from '../kube/in-cluster.ts';
-import { Informer, type KubeObject } from '../kube/informer.ts';
+import { Informer } from '../kube/informer.ts';
 import { loadKubeconfig } from '../kube/kubeconfig.ts';
 import { Reviews } from '../kube/reviews.ts';
 import * as lines from '../observe/log-lines.ts';
@@ -302,37 +303,6 @@ function detourFields({ call, kind, detour }: DetourEvent): Parameters<typeof li
   const { namespace, name: pod } = inner.info;
   const user = identity.effectiveUser.name;
   return { id, kind, ...detour, user, cluster: cluster.name, namespace, pod, remoteAddress, auditId };
-}
-
-/** Only what kexer reads: a thousand nodes' image lists would be a hundred megabytes. */
-function projectNode(object: KubeObject): NodeObject {
-  const { metadata } = object;
-  const status = objectAt(object, 'status');
-  const addresses = (Array.isArray(status['addresses']) ? status['addresses'] : []).flatMap((entry: unknown) => {
-    const { type, address } = asRecord(entry);
-    return typeof type === 'string' && typeof address === 'string' ? [{ type, address }] : [];
-  });
-  const port = objectAt(objectAt(status, 'daemonEndpoints'), 'kubeletEndpoint')['Port'];
-  const { kubeletVersion } = objectAt(status, 'nodeInfo');
-  const labels = Object.entries(asRecord(asRecord(metadata)['labels'])).filter(
-    (entry): entry is [string, string] => typeof entry[1] === 'string',
-  );
-  return {
-    metadata: { name: metadata.name, labels: Object.fromEntries(labels) },
-    status: {
-      addresses,
-      daemonEndpoints: { kubeletEndpoint: typeof port === 'number' ? { Port: port } : {} },
-      nodeInfo: typeof kubeletVersion === 'string' ? { kubeletVersion } : {},
-    },
-  };
-}
-
-function objectAt(value: Readonly<Record<string, unknown>>, key: string): Record<string, unknown> {
-  return asRecord(value[key]);
-}
-
-function asRecord(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null ? { ...value } : {};
 }
 
 function remoteHeaderNames(trust: TrustWatch): { names: string[]; prefixes: string[] } {

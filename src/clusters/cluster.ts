@@ -138,8 +138,11 @@ export interface Cluster {
     handlers: PodWatchHandlers,
     options: { timeoutSeconds: number; signal: AbortSignal },
   ): Promise<void>;
-  /** From kexer's informer; undefined: unknown. */
-  node(name: string): NodeObject | undefined;
+  /**
+   * From kexer's informer. What that does not have is read: it may not have synced yet, or the node may have joined a moment ago.
+   * Undefined: there is no such node. @throws StatusError as the apiserver answered kexer's own account; KexerError unreachable, timeout.
+   */
+  node(name: string, signal: AbortSignal): Promise<NodeObject | undefined>;
   /** Of the apiserver; kept for a while. */
   serverVersion(signal: AbortSignal): Promise<{ readonly major: number; readonly minor: number }>;
 }

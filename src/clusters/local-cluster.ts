@@ -9,7 +9,9 @@ import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
 import type { AnswerController, AnswerSink, KubeClient } from '../kube/client.ts';
 import type { Informer } from '../kube/informer.ts';
+import { isKubeObject } from '../kube/objects.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
+import { StatusError } from '../kube/status.ts';
 import { runWatch } from '../kube/watch.ts';
 import { dialTcp, dialTls } from '../net/dial.ts';
 import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
@@ -27,6 +29,7 @@ import type {
   PodWatchHandlers,
   UpgradeRoute,
 } from './cluster.ts';
+import { projectNode } from './node-object.ts';
 import type { StreamRoute } from './stream-route.ts';
 
 /** How long a connection for an upgrade may take: kube-apiserver's own dial deadline towards kubelets is 30 s, a near peer needs less. */
@@ -151,8 +154,18 @@ export class LocalCluster implements Cluster {
     });
   }
 
-  node(name: string): NodeObject | undefined {
-    return this.#deps.nodes.get(name);
+  async node(name: string, signal: AbortSignal): Promise<NodeObject | undefined> {
+    const known = this.#deps.nodes.get(name);
+    if (known !== undefined) return known;
+    const target = `/api/v1/nodes/${encodeURIComponent(name)}`;
+    try {
+      const object = await this.#deps.own.json({ target, signal, timeoutMs: ownReadTimeoutMs });
+      if (isKubeObject(object)) return projectNode(object);
+    } catch (error) {
+      if (error instanceof StatusError && error.status.code === 404) return undefined;
+      throw error;
+    }
+    throw new KexerError('badGateway', `Cannot use the node ${quote(name)}: the answer is no Node`);
   }
 
   async serverVersion(signal: AbortSignal): Promise<{ readonly major: number; readonly minor: number }> {

@@ -11,29 +11,38 @@ import type { Detour } from './detour.ts';
 export interface StreamRoute {
   /** What can be said before the pod is looked at. */
   detourOf(kind: StreamKind): Detour | undefined;
-  /** Whether any node asks for the detour: only then a stream must wait for its pod's node. */
+  /** Whether any node asks for the detour, or that is not known yet: only then a stream must wait for its pod's node. */
   readonly hasNodeDetours: boolean;
-  detourOfNode(node: string): Detour | undefined;
+  detourOfNode(node: NodeObject): Detour | undefined;
 }
 
 /** Nodes with this label are reached by kube-apiserver only, say because kexer has no network path to them. */
 export const nodeLabel = { key: 'backup.cv.io/streams', value: 'apiserver' } as const;
 
+function isDetourNode(node: NodeObject): boolean {
+  return node.metadata.labels?.[nodeLabel.key] === nodeLabel.value;
+}
+
 export class LocalStreamRoute implements StreamRoute {
   readonly #admission: Pick<AdmissionWatch, 'mutationOf'>;
+  readonly #nodes: Pick<Informer<NodeObject>, 'hasSynced'>;
   readonly #isForced: boolean;
   readonly #labelledNodes: Set<string>;
 
   /** Must be made before the informer of nodes starts: it follows each change of theirs. */
   constructor(
-    deps: { admission: Pick<AdmissionWatch, 'mutationOf'>; nodes: Pick<Informer<NodeObject>, 'onChange'> },
+    deps: {
+      admission: Pick<AdmissionWatch, 'mutationOf'>;
+      nodes: Pick<Informer<NodeObject>, 'onChange' | 'hasSynced'>;
+    },
     options: { streams: 'kubelet' | 'apiserver' },
   ) {
     this.#admission = deps.admission;
+    this.#nodes = deps.nodes;
     this.#isForced = options.streams === 'apiserver';
     this.#labelledNodes = new Set();
     deps.nodes.onChange(({ type, key, object }) => {
-      if (type === 'set' && object.metadata.labels?.[nodeLabel.key] === nodeLabel.value) this.#labelledNodes.add(key);
+      if (type === 'set' && isDetourNode(object)) this.#labelledNodes.add(key);
       else this.#labelledNodes.delete(key);
     });
   }
@@ -45,10 +54,10 @@ export class LocalStreamRoute implements StreamRoute {
   }
 
   get hasNodeDetours(): boolean {
-    return this.#labelledNodes.size > 0;
+    return this.#labelledNodes.size > 0 || !this.#nodes.hasSynced;
   }
 
-  detourOfNode(node: string): Detour | undefined {
-    return this.#labelledNodes.has(node) ? { reason: 'nodeLabel', detail: node } : undefined;
+  detourOfNode(node: NodeObject): Detour | undefined {
+    return isDetourNode(node) ? { reason: 'nodeLabel', detail: node.metadata.name } : undefined;
   }
 }

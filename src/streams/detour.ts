@@ -48,12 +48,17 @@ export class Detours {
 
 /**
  * Why this stream takes the detour; undefined: it does not. Looks at the pod's place only where some node asks for the detour, so that
- * otherwise the preflight need not wait for it. A place that cannot be found has no label: the direct way will say what is wrong with it.
+ * otherwise the preflight need not wait for it. A place or node that cannot be found has no label: the direct way will say what is wrong with it.
  */
-export async function detourOf(call: Call, kind: StreamKind, placing: Promise<Place>): Promise<Detour | undefined> {
+export async function detourOf(
+  call: Call,
+  kind: StreamKind,
+  placing: Promise<Place>,
+  signal: AbortSignal,
+): Promise<Detour | undefined> {
   const { streamRoute } = call.cluster;
   const known = streamRoute.detourOf(kind);
   if (known !== undefined || !streamRoute.hasNodeDetours) return known;
-  const place = await placing.catch(() => undefined);
-  return place === undefined ? undefined : streamRoute.detourOfNode(place.node);
+  const node = await placing.then(({ node: name }) => call.cluster.node(name, signal)).catch(() => undefined);
+  return node === undefined ? undefined : streamRoute.detourOfNode(node);
 }

@@ -51,11 +51,11 @@ export async function openLog(deps: LogSourceDeps, call: Call, signal: AbortSign
   const options = parseLogOptions(parseQuery(call.inner.rawQuery));
   const placing = findLogPlace(call, options, signal);
   placing.catch(() => {}); // reported below, after the preflight's answer
-  const detour = await detourOf(call, 'log', placing);
+  const detour = await detourOf(call, 'log', placing, signal);
   if (detour !== undefined) return openDetour(deps, call, { options, placing, detour }, signal);
   const preflight = await askLog(call, { query: logPreflightQuery(options), version: deps.version, signal });
   if (!preflight.isAllowed) return preflight.answer;
-  const target = targetOf(call.cluster, await placing);
+  const target = await targetOf(call.cluster, await placing, signal);
   const body = await readKubelet(deps, call, target, options, signal);
   return { body, place: target, source: 'the kubelet', detour };
 }

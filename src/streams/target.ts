@@ -60,29 +60,29 @@ export function readPod(
   signal: AbortSignal,
 ): Promise<PodObject> {
   return cluster.pod(namespace, pod, signal).catch((error: unknown) => {
-    throw ownRefusal(error) ?? error;
+    throw ownRefusal(error, 'pods') ?? error;
   });
 }
 
 /** A 401 or 403 of kexer's own read is kexer's matter, and no answer to the caller: its text names kexer's account. */
-function ownRefusal(error: unknown): StatusError | undefined {
+function ownRefusal(error: unknown, resource: 'pods' | 'nodes'): StatusError | undefined {
   const code = error instanceof StatusError ? error.status.code : 0;
   if (code !== 401 && code !== 403) return undefined;
   const text =
     code === 401
       ? "kube-apiserver does not accept kexer's own credential"
-      : 'kube-apiserver does not let kexer find pods: its account needs the verb "get" on "pods"';
+      : `kube-apiserver does not let kexer find ${resource}: its account needs the verb "get" on "${resource}"`;
   return new StatusError(badGateway(text), { cause: error });
 }
 
-/** @throws KexerError unreachable if kexer does not know the node, or it has no usable address. */
-export function targetOf(cluster: Cluster, place: Place): Target {
-  const node = cluster.node(place.node);
+/** @throws KexerError unreachable if there is no such node, or it has no usable address; what kexer's own read of it throws. */
+export async function targetOf(cluster: Cluster, place: Place, signal: AbortSignal): Promise<Target> {
+  const node = await cluster.node(place.node, signal).catch((error: unknown) => {
+    throw ownRefusal(error, 'nodes') ?? error;
+  });
   if (node === undefined) {
-    throw new KexerError(
-      'unreachable',
-      `Cannot find node ${quote(place.node)} of pod ${quote(place.pod)}: kexer does not know it`,
-    );
+    const what = `node ${quote(place.node)} of pod ${quote(place.pod)}`;
+    throw new KexerError('unreachable', `Cannot find ${what}: the cluster has no such node`);
   }
   return { ...place, ...kubeletAddress(node, cluster.kubelet.preferredAddressTypes) };
 }

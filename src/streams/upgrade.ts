@@ -74,7 +74,7 @@ export async function openStream(
   if (kind === 'log') return openLogSocket(deps, call, signal);
   const options = parseStreamOptions(kind, parseQuery(call.inner.rawQuery));
   const placing = findStreamPlace(call, options, signal);
-  const detour = await detourOf(call, kind, placing);
+  const detour = await detourOf(call, kind, placing, signal);
   return detour === undefined
     ? openDirect(deps, call, { options, placing }, signal)
     : openDetour(deps, call, { options, placing, detour }, signal);
@@ -227,7 +227,7 @@ function reachKubelet(
   signal: AbortSignal,
 ): Promise<{ target: Target; socket: TLSSocket }> {
   const reach = async (): Promise<{ target: Target; socket: TLSSocket }> => {
-    const target = targetOf(call.cluster, await placing);
+    const target = await targetOf(call.cluster, await placing, signal);
     return { target, socket: await dialKubelet(deps, call.cluster.kubelet, target, signal) };
   };
   const reached = reach();

@@ -3,6 +3,7 @@
 import { expect } from 'chai';
 
 import type { OutgoingIdentity } from '../../src/auth/outgoing.ts';
+import type { KexerError } from '../../src/base/errors.ts';
 import { Scope } from '../../src/base/scope.ts';
 import type { Call } from '../../src/clusters/call.ts';
 import { ClusterDirectory } from '../../src/clusters/directory.ts';
@@ -201,9 +202,40 @@ describe('LocalCluster', () => {
     expect(peers).to.have.length(2);
   });
 
-  it('finds nodes by name and pods with its own credential', async () => {
+  it('reads a node that its informer does not have (yet) with its own credential', async () => {
+    const said = (status: string, body: string): string =>
+      `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
+    const ask = (name: string): Promise<unknown> =>
+      cluster.node(name, scope.signal).catch((error: unknown) => (error as KexerError).code);
+    expect(await ask('node1')).to.deep.equal({ metadata: { name: 'node1' } });
+    expect(peers).to.have.length(0);
+    const address = { type: 'InternalIP', address: '10.0.0.1' };
+    answer = said(
+      '200 OK',
+      JSON.stringify({ metadata: { name: 'a b' }, status: { addresses: [address], images: [1] } }),
+    );
+    expect(await ask('a b')).to.deep.equal({
+      metadata: { name: 'a b', labels: {} },
+      status: { addresses: [address], daemonEndpoints: { kubeletEndpoint: {} }, nodeInfo: {} },
+    });
+    expect(peers[0]?.received).to.match(/^GET \/base\/api\/v1\/nodes\/a%20b HTTP\/1\.1\r\n/);
+    expect(peers[0]?.received).to.match(/\r\nAuthorization: Bearer own\r\n/);
+    answer = said('404 Not Found', '{"kind":"Status","apiVersion":"v1","status":"Failure","code":404}');
+    expect(await ask('x')).to.equal(undefined);
+    answer = said('200 OK', '{"a":"b"}');
+    expect(await ask('x')).to.equal('badGateway');
+  });
+
+  it('is not kept waiting for a node by a client that has left', async () => {
+    answer = '';
+    const gone = new AbortController();
+    const asked = cluster.node('x', gone.signal).catch((error: unknown) => (error as KexerError).code);
+    gone.abort();
+    expect(await asked).to.equal('clientGone');
+  });
+
+  it('finds pods with its own credential', async () => {
     answer = 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{"a":"b"}';
-    expect([cluster.node('node1')?.metadata.name, cluster.node('x')]).to.deep.equal(['node1', undefined]);
     const error: unknown = await cluster.pod('default', 'a b', scope.signal).catch((reason: unknown) => reason);
     expect(error).to.have.property('code', 'badGateway');
     expect(peers[0]?.received).to.match(/^GET \/base\/api\/v1\/namespaces\/default\/pods\/a%20b HTTP\/1\.1\r\n/);

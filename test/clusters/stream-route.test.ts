@@ -10,6 +10,7 @@ const mutation: Detour = { reason: 'mutatingWebhook', detail: 'c/w' };
 describe('LocalStreamRoute', () => {
   let change: (type: 'set' | 'delete', name: string, labels?: Record<string, string>) => void;
   let mutated: string[];
+  let hasSynced: boolean;
 
   function make(streams: 'kubelet' | 'apiserver'): LocalStreamRoute {
     let listener: ((change: InformerChange<NodeObject>) => void) | undefined;
@@ -23,6 +24,9 @@ describe('LocalStreamRoute', () => {
             listener = given;
             return () => {};
           },
+          get hasSynced() {
+            return hasSynced;
+          },
         },
       },
       { streams },
@@ -31,6 +35,7 @@ describe('LocalStreamRoute', () => {
 
   beforeEach(() => {
     mutated = [];
+    hasSynced = true;
   });
 
   it('asks admission of each kind but logs, which have none', () => {
@@ -51,11 +56,13 @@ describe('LocalStreamRoute', () => {
 
   it('follows the label of nodes', () => {
     const route = make('kubelet');
+    const plain: NodeObject = { metadata: { name: 'plain' } };
+    const far: NodeObject = { metadata: { name: 'far', labels: { 'backup.cv.io/streams': 'apiserver' } } };
     const label = { 'backup.cv.io/streams': 'apiserver' };
     change('set', 'plain', { 'backup.cv.io/streams': 'kubelet' });
-    expect([route.hasNodeDetours, route.detourOfNode('plain')]).to.deep.equal([false, undefined]);
+    expect([route.hasNodeDetours, route.detourOfNode(plain)]).to.deep.equal([false, undefined]);
     change('set', 'far', label);
-    expect([route.hasNodeDetours, route.detourOfNode('far'), route.detourOfNode('plain')]).to.deep.equal([
+    expect([route.hasNodeDetours, route.detourOfNode(far), route.detourOfNode(plain)]).to.deep.equal([
       true,
       { reason: 'nodeLabel', detail: 'far' },
       undefined,
@@ -64,6 +71,12 @@ describe('LocalStreamRoute', () => {
     expect(route.hasNodeDetours).to.equal(false);
     change('set', 'far', label);
     change('delete', 'far', label);
-    expect([route.hasNodeDetours, route.detourOfNode('far')]).to.deep.equal([false, undefined]);
+    expect(route.hasNodeDetours).to.equal(false);
+  });
+
+  it('wants each node looked at until the nodes are known', () => {
+    const route = make('kubelet');
+    hasSynced = false;
+    expect(route.hasNodeDetours).to.equal(true);
   });
 });

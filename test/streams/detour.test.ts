@@ -390,7 +390,7 @@ describe('the detour', () => {
 
     it('is taken for a pod of that node without a preflight, whatever kexer could dial there', async () => {
       fake.route.labelledNodes.add('node1');
-      fake.nodes.clear();
+      fake.nodes.set('node1', { metadata: { name: 'node1' } }); // without an address
       begin('POST', exec, spdyHeaders);
       await until(() => started.length === 1);
       expect([fake.asked, kubelet.connections, detours.counts()]).to.deep.equal([

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 
 import { KexerError } from '../../src/base/errors.ts';
 import type { Cluster, NodeObject, PodObject } from '../../src/clusters/cluster.ts';
-import { StatusError } from '../../src/kube/status.ts';
+import { failure, StatusError } from '../../src/kube/status.ts';
 import { kubeletPath } from '../../src/streams/kubelet-leg.ts';
 import { checkNames } from '../../src/streams/names.ts';
 import { findPlace, kubeletAddress, targetOf, type TargetQuestion } from '../../src/streams/target.ts';
@@ -29,7 +29,7 @@ function podWith(spec: Partial<PodObject['spec']>, metadata: Partial<PodObject['
 function clusterWith(pod: PodObject): Cluster {
   const parts: Partial<Cluster> = {
     pod: async () => pod,
-    node: (name) => (name === 'node1' ? node : undefined),
+    node: async (name) => (name === 'node1' ? node : undefined),
     kubelet: {
       ca: ['PEM'],
       caSource: 'ca.crt',
@@ -47,7 +47,7 @@ async function find(pod: PodObject, question: Partial<TargetQuestion> = {}): Pro
   const whole = { namespace: 'default', pod: 'demo', container: '', ...question };
   const cluster = clusterWith(pod);
   return findPlace(cluster, whole, new AbortController().signal)
-    .then((place) => targetOf(cluster, place))
+    .then((place) => targetOf(cluster, place, new AbortController().signal))
     .catch((error: unknown) =>
       error instanceof StatusError ? `${error.status.code} ${error.status.message}` : (error as Error).message,
     );
@@ -102,7 +102,7 @@ describe('findPlace and targetOf', () => {
       what: 'the node is unknown',
       pod: podWith({ nodeName: 'node9' }),
       question: {},
-      text: 'Cannot find node "node9" of pod "demo": kexer does not know it',
+      text: 'Cannot find node "node9" of pod "demo": the cluster has no such node',
     },
     {
       what: 'a name would be a path',
@@ -115,6 +115,20 @@ describe('findPlace and targetOf', () => {
       expect(await find(pod, question)).to.equal(text);
     });
   }
+
+  it("keeps kexer's own account out of what a caller is told", async () => {
+    const cluster = clusterWith(podWith({}));
+    const place = await findPlace(cluster, { namespace: 'default', pod: 'demo', container: '' }, AbortSignal.any([]));
+    const text = 'nodes "node1" is forbidden: User "system:serviceaccount:kexer:kexer" cannot get resource "nodes"';
+    cluster.node = async () => {
+      throw new StatusError(failure(403, 'Forbidden', text));
+    };
+    const error: unknown = await targetOf(cluster, place, AbortSignal.any([])).catch((reason: unknown) => reason);
+    expect((error as StatusError).status).to.include({
+      code: 502,
+      message: 'kube-apiserver does not let kexer find nodes: its account needs the verb "get" on "nodes"',
+    });
+  });
 
   it('knows a mirror pod by its annotation', async () => {
     const pod = podWith({}, { annotations: { 'kubernetes.io/config.mirror': 'abc' } });

@@ -1,5 +1,6 @@
 // Ways of streams for tests: straight to the kubelet unless told otherwise.
 
+import type { NodeObject } from '../../src/clusters/cluster.ts';
 import type { Detour } from '../../src/clusters/detour.ts';
 import type { StreamRoute } from '../../src/clusters/stream-route.ts';
 
@@ -17,7 +18,7 @@ export class FakeStreamRoute implements StreamRoute {
     return this.labelledNodes.size > 0;
   }
 
-  detourOfNode(node: string): Detour | undefined {
-    return this.labelledNodes.has(node) ? { reason: 'nodeLabel', detail: node } : undefined;
+  detourOfNode({ metadata: { name } }: NodeObject): Detour | undefined {
+    return this.labelledNodes.has(name) ? { reason: 'nodeLabel', detail: name } : undefined;
   }
 }

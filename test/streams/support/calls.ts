@@ -67,7 +67,7 @@ export function fakeCluster(kubelet: { port: number; ca: string }): FakeCluster 
       if (pod === undefined) throw new StatusError(notFound({ group: '', resource: 'pods' }, name));
       return pod;
     },
-    node: (name) => fake.nodes.get(name),
+    node: async (name) => fake.nodes.get(name),
     serverVersion: async () => fake.version,
   };
   Object.defineProperty(parts, 'kubelet', { get: () => fake.kubelet });
