@@ -2,11 +2,11 @@
 // be read ends the start. A token that kexer asks for itself does not: kube-apiserver may be away for the moment, and callers with tokens
 // need no impersonator; what is missing is logged at once, and told to those who need it.
 
-import { ImpersonatorToken } from '../auth/impersonator-token.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Config } from '../config/schema.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Credential } from '../kube/credential.ts';
+import { RequestedToken } from '../kube/requested-token.ts';
 import { fileCertificate, fileToken } from '../kube/sources.ts';
 import * as lines from '../observe/log-lines.ts';
 import type { Logger } from '../observe/logger.ts';
@@ -14,7 +14,7 @@ import type { Logger } from '../observe/logger.ts';
 export interface Impersonator {
   readonly credential: Credential;
   /** Only of a token that kexer asks for: how often it did. */
-  readonly tokens?: Pick<ImpersonatorToken, 'counts'>;
+  readonly tokens?: Pick<RequestedToken, 'counts'>;
   /** Asks for the first token, so that what is missing is known before somebody needs it. Never rejects. */
   readonly start: () => Promise<void>;
 }
@@ -24,16 +24,12 @@ export async function composeImpersonator(
   deps: { clock: Clock; log: Logger; own: KubeClient },
   config: Config['identity'],
 ): Promise<Impersonator | undefined> {
-  const { clock, log, own } = deps;
+  const { clock } = deps;
   if (!config.impersonation) return undefined;
   const { serviceAccount, tokenFile, clientCertificate, clientKey } = config.impersonator;
   const start = (): Promise<void> => Promise.resolve();
   if (serviceAccount !== undefined) {
-    const [namespace = '', name = ''] = serviceAccount.split('/');
-    const token = new ImpersonatorToken(
-      { client: own, clock, onFailure: (err) => lines.impersonatorTokenFailed(log, err) },
-      { namespace, name },
-    );
+    const token = requestedToken(deps, serviceAccount, "kexer's impersonator");
     const ask = async (): Promise<void> => {
       await token.read().catch(() => {}); // it was logged, and the first call that needs one tries again
     };
@@ -49,4 +45,17 @@ export async function composeImpersonator(
   const certificate = fileCertificate({ clock }, { certFile: clientCertificate, keyFile: clientKey });
   await certificate.read();
   return { credential: { kind: 'certificate', certificate }, start };
+}
+
+/** @param account NAMESPACE/NAME; @param purpose as a user may be told. */
+export function requestedToken(
+  { clock, log, own }: { clock: Clock; log: Logger; own: KubeClient },
+  account: string,
+  purpose: string,
+): RequestedToken {
+  const [namespace = '', name = ''] = account.split('/');
+  return new RequestedToken(
+    { client: own, clock, onFailure: (err) => lines.requestedTokenFailed(log, { account, err }) },
+    { namespace, name, purpose },
+  );
 }

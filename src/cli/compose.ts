@@ -48,7 +48,7 @@ import { SessionExpiry } from '../streams/session-expiry.ts';
 import { SessionLimits } from '../streams/session-limits.ts';
 
 import { composeAudit } from './compose-audit.ts';
-import { composeImpersonator } from './compose-impersonator.ts';
+import { composeImpersonator, requestedToken } from './compose-impersonator.ts';
 
 export interface ComposeDeps {
   readonly clock: Clock;
@@ -100,7 +100,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const bare = clientOf({ kind: 'none' });
   const impersonation = await composeImpersonator({ clock, log, own }, config.identity);
   const impersonator = impersonation === undefined ? undefined : clientOf(impersonation.credential);
-  const kubelet = await composeKubeletAccess(deps, config, access);
+  const kubelet = await composeKubeletAccess(deps, config, access, own);
   const serving = await loadServingPair(deps, config);
 
   const reviews = new Reviews({ client: own, clock });
@@ -233,9 +233,14 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   };
 }
 
-async function composeKubeletAccess(deps: ComposeDeps, config: Config, access: ClusterAccess): Promise<KubeletAccess> {
+async function composeKubeletAccess(
+  deps: ComposeDeps,
+  config: Config,
+  access: ClusterAccess,
+  own: KubeClient,
+): Promise<KubeletAccess> {
   const { clock, log, scope } = deps;
-  const { certificateAuthority, clientCertificate, clientKey, tokenFile, insecureTls } = config.kubelet;
+  const { certificateAuthority, clientCertificate, clientKey, tokenFile, serviceAccount, insecureTls } = config.kubelet;
   const { ca } = access.endpoint;
   const hasPair = clientCertificate !== undefined && clientKey !== undefined;
   const pair = hasPair
@@ -260,10 +265,12 @@ async function composeKubeletAccess(deps: ComposeDeps, config: Config, access: C
     preferredAddressTypes: config.kubelet.preferredAddressTypes,
     certificate: pair,
     token:
-      tokenFile === undefined
-        ? undefined
-        : new RotatedFile({ clock }, { file: tokenFile, setting: '--kubelet-token-file' }),
-    accountName: clientCertificate ?? tokenFile ?? 'none',
+      serviceAccount !== undefined
+        ? requestedToken({ clock, log, own }, serviceAccount, "kexer's account towards kubelets")
+        : tokenFile === undefined
+          ? undefined
+          : new RotatedFile({ clock }, { file: tokenFile, setting: '--kubelet-token-file' }),
+    accountName: clientCertificate ?? tokenFile ?? serviceAccount ?? 'none',
   });
 }
 

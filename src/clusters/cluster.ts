@@ -48,8 +48,10 @@ export interface KubeletAccess {
   readonly caSource: string;
   readonly isVerified: boolean;
   certificate(): { readonly cert: string; readonly key: string } | undefined;
-  /** Bearer token; only used when there is no certificate, never over unverified TLS. */
-  token(): string | undefined;
+  /** Bearer token; only used when there is no certificate, never over unverified TLS. @throws StatusError, KexerError if none is to be had. */
+  token(): string | undefined | Promise<string>;
+  /** A kubelet answered 401: a token that kexer asked for is renewed at the next use. */
+  tokenRefused?(): void;
   readonly preferredAddressTypes: readonly string[];
   /** Whose credential it is; for kexer's own log only. */
   readonly accountName: string;

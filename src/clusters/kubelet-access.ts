@@ -6,6 +6,7 @@ import { readFileSync, statSync } from 'node:fs';
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { KeyPairPem } from '../certs/generate.ts';
+import type { TokenSource } from '../kube/credential.ts';
 
 import type { KubeletAccess } from './cluster.ts';
 
@@ -63,11 +64,13 @@ export interface KubeletAccessOptions {
   readonly isVerified: boolean;
   readonly preferredAddressTypes: readonly string[];
   readonly certificate: { readonly current: KeyPairPem } | undefined;
-  readonly token: RotatedFile | undefined;
+  /** A file, or a source that kexer asks. */
+  readonly token: RotatedFile | TokenSource | undefined;
   readonly accountName: string;
 }
 
 export function createKubeletAccess(options: KubeletAccessOptions): KubeletAccess {
+  const { token } = options;
   return {
     get ca() {
       return options.ca === undefined ? undefined : [options.ca.text];
@@ -77,6 +80,9 @@ export function createKubeletAccess(options: KubeletAccessOptions): KubeletAcces
     preferredAddressTypes: options.preferredAddressTypes,
     accountName: options.accountName,
     certificate: () => options.certificate?.current,
-    token: () => options.token?.text.trim(),
+    token: () => (token === undefined || token instanceof RotatedFile ? token?.text.trim() : token.read()),
+    tokenRefused: () => {
+      if (token !== undefined && !(token instanceof RotatedFile)) token.invalidate();
+    },
   };
 }

@@ -21,6 +21,10 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
     refuseIf(isGiven(first) && !isGiven(second), first, `${second} with it`);
     refuseIf(!isGiven(first) && isGiven(second), second, `${first} with it`);
   }
+  for (const key of ['certificates.servingSecret', 'certificates.extraNames']) {
+    const isOff = read(key) === 'none';
+    refuseIf(isGiven(key) && !isOff && isGiven('server.tlsCertFile'), key, 'nothing beside server.tlsCertFile');
+  }
   const isInsecure = read('kubelet.insecureTls') === true;
   refuseIf(
     isInsecure && isGiven('kubelet.certificateAuthority'),
@@ -34,19 +38,21 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
     'no token while kubelet.insecureTls is true',
   );
   refuseIf(
-    isGiven('kubelet.tokenFile') && isGiven('kubelet.clientCertificate'),
-    'kubelet.tokenFile',
-    'no token beside kubelet.clientCertificate',
+    isInsecure && isGiven('kubelet.serviceAccount'),
+    'kubelet.serviceAccount',
+    'no service account while kubelet.insecureTls is true',
   );
   // One identity, proven in one way: with two, an operator could not say which of them a call goes out with.
-  const credentials = impersonatorCredentials.filter(isGiven);
-  for (const [index, key] of credentials.entries()) {
-    const others = credentials.slice(index + 1);
-    refuseIf(others.length > 0, key, `no ${nounOf(key)} beside ${others.join(' and ')}`);
+  for (const ways of [kubeletCredentials, impersonatorCredentials]) {
+    const given = ways.filter(isGiven);
+    for (const [index, key] of given.entries()) {
+      const others = given.slice(index + 1);
+      refuseIf(others.length > 0, key, `no ${nounOf(key)} beside ${others.join(' and ')}`);
+    }
   }
   const isImpersonating = read('identity.impersonation') === true;
   refuseIf(
-    isImpersonating && credentials.length === 0 && !isGiven('identity.impersonator.clientKey'),
+    isImpersonating && !impersonatorCredentials.some(isGiven) && !isGiven('identity.impersonator.clientKey'),
     'identity.impersonation',
     'a credential with it: identity.impersonator.serviceAccount, tokenFile, or clientCertificate and clientKey',
   );
@@ -66,6 +72,15 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
     'sessions.maxUnverified',
     'at least sessions.recheckInterval, which must not be 0, or 0',
   );
+  const isEmpty = (key: string): boolean => {
+    const list = read(key);
+    return list === undefined || (Array.isArray(list) && list.length === 0);
+  };
+  refuseIf(
+    !isEmpty('clusters.namespaces') && isEmpty('clusters.allowedEndpoints'),
+    'clusters.namespaces',
+    'clusters.allowedEndpoints with it, since nothing else may be dialled',
+  );
   const isAudited = isGiven('audit.logPath') || isGiven('audit.webhook.configFile');
   const placeWanted = 'audit.logPath or audit.webhook.configFile with it';
   refuseIf(read('audit.strict') === true && !isAudited, 'audit.strict', placeWanted);
@@ -73,6 +88,7 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
   return broken;
 }
 
+const kubeletCredentials = ['kubelet.serviceAccount', 'kubelet.tokenFile', 'kubelet.clientCertificate'] as const;
 const impersonatorCredentials = [
   'identity.impersonator.serviceAccount',
   'identity.impersonator.tokenFile',

@@ -34,12 +34,21 @@ const server = group({
 
 const kubelet = group({
   certificateAuthority: file().optional(),
+/** Both parts are names of objects: DNS labels, and for the account DNS labels with dots. */
+const accountPattern =
+  /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+const accountWanted = 'NAMESPACE/NAME of a service account';
+
+const account = () => z.string(wanted(accountWanted)).regex(accountPattern, accountWanted);
+
   insecureTls: flag().default(false),
   clientCertificate: file().optional(),
   clientKey: file().optional(),
   tokenFile: file().optional(),
   preferredAddressTypes: z
     .array(
+  /** Whose short-lived tokens kexer asks for; instead of a file or a certificate. */
+  serviceAccount: account().optional(),
       z.enum(addressTypes, wanted(`one of ${addressTypes.join(', ')}`)),
       wanted(`a list of ${addressTypes.join(', ')}`),
     )
@@ -47,14 +56,9 @@ const kubelet = group({
     .default([...addressTypes]),
 });
 
-/** Both parts are names of objects: DNS labels, and for the account DNS labels with dots. */
-const accountPattern =
-  /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
-const accountWanted = 'NAMESPACE/NAME of a service account';
-
 const impersonator = group({
   /** Whose short-lived tokens kexer asks for; instead of a file or a certificate. */
-  serviceAccount: z.string(wanted(accountWanted)).regex(accountPattern, accountWanted).optional(),
+  serviceAccount: account().optional(),
   tokenFile: file().optional(),
   clientCertificate: file().optional(),
   clientKey: file().optional(),

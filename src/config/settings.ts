@@ -118,6 +118,12 @@ export const settings: readonly Setting[] = [
     key: 'kubelet.preferredAddressTypes',
     flag: 'kubelet-preferred-address-types',
     kind: 'list',
+  {
+    key: 'kubelet.serviceAccount',
+    flag: 'kubelet-service-account',
+    kind: 'text',
+    help: 'or NAMESPACE/NAME of the account that may enter kubelets; kexer asks for its tokens, for an hour each',
+  },
     help: 'which address of a node to dial (default InternalIP,Hostname,InternalDNS,ExternalIP,ExternalDNS)',
   },
   {

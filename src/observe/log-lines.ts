@@ -72,9 +72,9 @@ export function selfSignedPairUsed(log: Logger, fields: { dir: string }): void {
   log.warn(fields, 'no serving certificate given: using a self-signed one');
 }
 
-/** Callers without a token of their own are refused until it works; one in hand is used while it lives. */
-export function impersonatorTokenFailed(log: Logger, err: unknown): void {
-  log.error({ err }, 'no token of the impersonator; trying again');
+/** What needs a token of this account is refused until it works; one in hand is used while it lives. */
+export function requestedTokenFailed(log: Logger, fields: { account: string; err: unknown }): void {
+  log.error(fields, 'no token of a service account; trying again');
 }
 
 /** What an informer could not do; it goes on trying. */

@@ -95,6 +95,13 @@ const kexerNamespacedBindings: readonly NamespacedBinding[] = [
   },
   {
     namespace: kexerNamespace,
+    name: 'kexer-kubelet-tokens',
+    role: 'kexer-kubelet-tokens',
+    kind: 'Role',
+    accounts: [`${kexerNamespace}/kexer`],
+  },
+  {
+    namespace: kexerNamespace,
     name: 'kexer-impersonator-tokens',
     role: 'kexer-impersonator-tokens',
     kind: 'Role',
@@ -104,6 +111,11 @@ const kexerNamespacedBindings: readonly NamespacedBinding[] = [
 
 /** Roles inside a namespace. */
 const namespacedRoles: readonly (SeedRole & { namespace: string })[] = [
+  {
+    namespace: kexerNamespace,
+    name: 'kexer-kubelet-tokens',
+    rules: [rule('create', 'core', 'serviceaccounts/token', ['kexer-kubelet'])],
+  },
   {
     namespace: kexerNamespace,
     name: 'kexer-impersonator-tokens',

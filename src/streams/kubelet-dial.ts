@@ -45,9 +45,9 @@ export async function dialKubelet(
 }
 
 /** The token goes out only when there is no certificate, and never over unverified TLS: any node could replay it. */
-export function kubeletCredential(access: KubeletAccess): RawHeader[] {
+export async function kubeletCredential(access: KubeletAccess): Promise<RawHeader[]> {
   if (access.certificate() !== undefined || !access.isVerified) return [];
-  const token = access.token();
+  const token = await access.token();
   return token === undefined ? [] : [['Authorization', `Bearer ${token}`]];
 }
 

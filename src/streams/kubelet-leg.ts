@@ -109,6 +109,10 @@ async function tryUpgrade(
   request: KubeletRequest & { readonly hasUid: boolean },
 ): Promise<UpgradeOutcome> {
   const path = kubeletPath(request.kind, target, request.hasUid);
+  const credential = await kubeletCredential(access).catch((error: unknown) => {
+    socket.destroy();
+    throw error;
+  });
   const { head, rest } = await requestUpgrade(
     socket,
     {
@@ -118,7 +122,7 @@ async function tryUpgrade(
         ['Host', hostOf(socket)],
         ['User-Agent', request.userAgent],
         ['Content-Length', '0'],
-        ...kubeletCredential(access),
+        ...credential,
         ['Connection', 'Upgrade'],
         ['Upgrade', 'SPDY/3.1'],
         ['X-Stream-Protocol-Version', streamProtocol(request.kind)],
@@ -129,6 +133,7 @@ async function tryUpgrade(
     throw named(error, target);
   });
   if (head.status !== 101) {
+    if (head.status === 401) access.tokenRefused?.();
     const limits = { maxBytes: maxRefusalBytes, timeoutMs: refusalBodyTimeoutMs, method: 'POST', clock: deps.clock };
     const body = await readBody(socket, head, rest, limits).finally(() => socket.destroy());
     return { isOpen: false, refusal: { status: head.status, headers: head.headers, body } };

@@ -115,6 +115,8 @@ async function readKubelet(
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const access = call.cluster.kubelet;
+  // Before the dial: without a token there is nothing to dial for.
+  const credential = await kubeletCredential(access);
   const socket = await dialKubelet(deps, access, target, signal);
   const path = `/containerLogs/${[target.namespace, target.pod, target.container].map(encodeURIComponent).join('/')}`;
   const query = kubeletLogQuery(options);
@@ -124,13 +126,14 @@ async function readKubelet(
     headers: {
       Host: `${target.host.includes(':') ? `[${target.host}]` : target.host}:${target.port}`,
       'User-Agent': `kexer/${deps.version}`,
-      ...Object.fromEntries(kubeletCredential(access)),
+      ...Object.fromEntries(credential),
     },
     signal,
   });
   const status = answer.statusCode ?? 0;
   // The range that kube-apiserver takes as success (GenericHttpResponseChecker).
   if (status >= 200 && status <= 206) return answer;
+  if (status === 401) access.tokenRefused?.();
   const text = await readText(deps, answer).finally(() => socket.destroy());
   throw new StatusError(refusalStatus(status, text, target));
 }

@@ -240,6 +240,24 @@ describe('loadConfig', () => {
       ],
     ],
     [
+      [
+        '--kubelet-service-account=a/b',
+        '--kubelet-token-file=t',
+        '--kubelet-client-certificate=c',
+        '--kubelet-client-key=k',
+      ],
+      {},
+      [
+        'Cannot use --kubelet-service-account: it is "a/b", want no service account beside kubelet.tokenFile and kubelet.clientCertificate',
+        'Cannot use --kubelet-token-file: it is "t", want no token beside kubelet.clientCertificate',
+      ],
+    ],
+    [
+      ['--kubelet-service-account=a/b', '--kubelet-insecure-tls'],
+      {},
+      ['Cannot use --kubelet-service-account: it is "a/b", want no service account while kubelet.insecureTls is true'],
+    ],
+    [
       ['--identity-impersonation', '--impersonator-service-account=kexec-system/kexer-impersonator'],
       { KEXER_IMPERSONATOR_CLIENT_KEY: 'k' },
       ['Cannot use KEXER_IMPERSONATOR_CLIENT_KEY: it is "k", want identity.impersonator.clientCertificate with it'],

@@ -1,11 +1,13 @@
 // Every right of docs/rbac.md, taken away alone: a kexer that starts without it must fail in the way the table's last column says, by name.
 // And with exactly these rights, everything works: the sandbox's accounts have them and no others (rbac.test.ts).
 
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { get } from 'node:https';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 
 import { expect } from 'chai';
+import { parse, stringify } from 'yaml';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { Scope } from '../../src/base/scope.ts';
@@ -33,6 +35,8 @@ const boundAccount: readonly (readonly [string, string])[] = [
   ['X-Remote-Extra-Authentication.kubernetes.io%2Fpod-Name', 'builder-1'],
   ['X-Remote-Extra-Authentication.kubernetes.io%2Fpod-Uid', 'p1'],
 ];
+
+const kubeletTokens = 'create serviceaccounts/token named kexer-kubelet in kexec-system';
 
 const spdy: readonly (readonly [string, string])[] = [
   ['Connection', 'Upgrade'],
@@ -103,12 +107,15 @@ describe('a kexer without one of its rights', function () {
   }
 
   /** Starts a kexer, does something with it, and gives everything that was to be seen. */
-  async function observe(act: (kexer: Kexer) => Promise<void>): Promise<string> {
+  async function observe(
+    act: (kexer: Kexer) => Promise<void>,
+    configFile = sandbox.files.kexerConfig,
+  ): Promise<string> {
     const own = new Scope();
     const kexer = new Kexer({ ca, frontProxy, admin, token: sandbox.tokens.alice, viewerToken: sandbox.tokens.viewer });
     try {
       const config = await loadConfig({
-        argv: ['--config', sandbox.files.kexerConfig, '--secure-port', '0', '--log-level', 'info'],
+        argv: ['--config', configFile, '--secure-port', '0', '--log-level', 'info'],
         environment: {},
       });
       const log = createLogger({ level: config.log.level, destination: kexer.logLines });
@@ -124,6 +131,16 @@ describe('a kexer without one of its rights', function () {
     }
   }
 
+  /** The sandbox's own has a client certificate towards kubelets. */
+  async function configWithKubeletToken(): Promise<string> {
+    const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as { kubelet: Record<string, unknown> };
+    const { certificateAuthority } = config.kubelet;
+    const file = join(sandbox.dir, 'kexer-kubelet-token.yaml');
+    const kubelet = { certificateAuthority, serviceAccount: 'kexec-system/kexer-kubelet' };
+    await writeFile(file, stringify({ ...config, kubelet }));
+    return file;
+  }
+
   /** For each right, what a user does who needs it. */
   const acts: Readonly<Record<string, (kexer: Kexer) => Promise<void>>> = {
     'create tokenreviews.authentication.k8s.io': (kexer) => kexer.ready().then(() => kexer.get('token', pods)),
@@ -136,6 +153,7 @@ describe('a kexer without one of its rights', function () {
     'create nodes/proxy': (kexer) => kexer.ready().then(() => kexer.exec('token')),
     'create serviceaccounts/token named kexer-impersonator in kexec-system': (kexer) =>
       kexer.ready().then(() => kexer.get('certificate', pods)),
+    [kubeletTokens]: (kexer) => kexer.ready().then(() => kexer.exec('token')),
     'get nodes/proxy': (kexer) => kexer.ready().then(() => kexer.get('token', `${pods}/ticker/log?tailLines=1`)),
     'impersonate users': (kexer) => kexer.ready().then(() => kexer.get('certificate', pods)),
     'impersonate groups': (kexer) => kexer.ready().then(() => kexer.get('certificate', pods)),
@@ -173,12 +191,27 @@ describe('a kexer without one of its rights', function () {
     expect(seen).to.not.contain('"level":"error"').and.not.contain('"level":"warn"').and.not.contain('detour');
   });
 
+  it('works with tokens towards kubelets that it asks for', async () => {
+    const seen = await observe(
+      async (kexer) => {
+        await kexer.ready();
+        await kexer.exec('token');
+        await kexer.get('certificate', `${pods}/ticker/log?tailLines=1`);
+      },
+      await configWithKubeletToken(),
+    );
+    const answers = seen.split('\n').filter((line) => line.startsWith('answer '));
+    expect(answers.map((line) => line.split(' ')[1])).to.deep.equal(['101', '200']);
+    expect(seen).to.not.contain('"level":"error"').and.not.contain('"level":"warn"').and.not.contain('detour');
+  });
+
   it('fails by name without any one of them', async () => {
     const missed: string[] = [];
     for (const row of table) {
       const restore = without(row, row.verbs);
       try {
-        const seen = await observe(actOf(row));
+        const isAboutToken = rightText(row, row.verbs) === kubeletTokens;
+        const seen = await observe(actOf(row), isAboutToken ? await configWithKubeletToken() : undefined);
         // Texts stand in the log and in answers as JSON strings.
         const text = seen.replaceAll('\\"', '"');
         if (!row.without.every((part) => text.includes(part))) missed.push(`${rightText(row, row.verbs)}: ${seen}`);
@@ -221,7 +254,8 @@ function roleOf(sandbox: Sandbox, row: TableRight): string {
 }
 
 function concerns(rule: PolicyRule, row: TableRight): boolean {
-  return rule.resources?.includes(row.resource) === true && rule.apiGroups?.includes(row.group) === true;
+  const isNamed = row.name === '' || rule.resourceNames?.includes(row.name) === true;
+  return isNamed && rule.resources?.includes(row.resource) === true && rule.apiGroups?.includes(row.group) === true;
 }
 
 /** What is left of a rule without the verbs on the resource. */

@@ -1,15 +1,15 @@
-// The impersonator's token, asked for by kexer itself: a TokenRequest for one ServiceAccount, made with kexer's own credential, which RBAC
-// allows for that account alone. So nothing that could impersonate lies in a file or a Secret, and what leaks is worth an hour. Renewed as
-// kubelets renew theirs, at 80 % of its life; only at `read`, so that a kexer that impersonates nobody asks for nothing. An old token is used
-// while it lives when a renewal fails: an outage of the token endpoint costs nobody a call.
+// A token that kexer asks for itself: a TokenRequest for one ServiceAccount, made with kexer's own credential, which RBAC allows for that
+// account alone. So nothing that could impersonate, or enter pods, lies in a file or a Secret, and what leaks is worth an hour. Renewed as
+// kubelets renew theirs, at 80 % of its life; only at `read`, so that what nobody uses is not asked for. An old token is used while it lives
+// when a renewal fails: an outage of kube-apiserver costs nobody a call that would not need it.
 
 import type { Clock } from '../base/clock.ts';
 import { codeOf, KexerError } from '../base/errors.ts';
 import { SingleFlight } from '../base/ttl-cache.ts';
-import type { KubeClient } from '../kube/client.ts';
-import type { TokenSource } from '../kube/credential.ts';
-import { isRecord } from '../kube/objects.ts';
-import { badGateway, StatusError } from '../kube/status.ts';
+import type { KubeClient } from './client.ts';
+import type { TokenSource } from './credential.ts';
+import { isRecord } from './objects.ts';
+import { badGateway, StatusError } from './status.ts';
 
 /** kubectl's and the TokenRequest API's default; a kube-apiserver may give less (--service-account-max-token-expiration). */
 const wantedLifeSeconds = 3600;
@@ -20,9 +20,11 @@ const maxJitterMs = 10_000;
 const retryMs = 10_000;
 const timeoutMs = 10_000;
 
-export interface ServiceAccountName {
+export interface RequestedTokenOptions {
   readonly namespace: string;
   readonly name: string;
+  /** What the account is to kexer, as a user may be told: `kexer's impersonator`. */
+  readonly purpose: string;
 }
 
 interface HeldToken {
@@ -31,12 +33,12 @@ interface HeldToken {
   readonly expiresAtMs: number;
 }
 
-export class ImpersonatorToken implements TokenSource {
+export class RequestedToken implements TokenSource {
   readonly #client: Pick<KubeClient, 'json'>;
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #onFailure: (error: unknown) => void;
-  readonly #account: ServiceAccountName;
+  readonly #options: RequestedTokenOptions;
   readonly #flight: SingleFlight<string>;
   readonly #counts: { requested: number; failed: number };
   #held: HeldToken | undefined;
@@ -55,13 +57,13 @@ export class ImpersonatorToken implements TokenSource {
       /** Each request that brought no token; told even while an older one still serves. */
       onFailure?: (error: unknown) => void;
     },
-    account: ServiceAccountName,
+    options: RequestedTokenOptions,
   ) {
     this.#client = deps.client;
     this.#clock = deps.clock;
     this.#random = deps.random ?? Math.random;
     this.#onFailure = deps.onFailure ?? (() => {});
-    this.#account = account;
+    this.#options = options;
     this.#flight = new SingleFlight();
     this.#counts = { requested: 0, failed: 0 };
     this.#held = undefined;
@@ -98,7 +100,7 @@ export class ImpersonatorToken implements TokenSource {
   }
 
   async #request(): Promise<string> {
-    const { namespace, name } = this.#account;
+    const { namespace, name, purpose } = this.#options;
     // Counted from before the question, and by a clock that does not jump: kexer's idea of the date does not matter.
     const askedAtMs = this.#clock.monotonic();
     this.#counts.requested += 1;
@@ -114,7 +116,7 @@ export class ImpersonatorToken implements TokenSource {
         },
         timeoutMs,
       });
-      const { text, lifeMs } = readTokenRequest(answer);
+      const { text, lifeMs } = readTokenRequest(answer, purpose);
       this.#held = {
         text,
         renewAtMs: askedAtMs + lifeMs * renewAfter - this.#random() * maxJitterMs,
@@ -126,7 +128,7 @@ export class ImpersonatorToken implements TokenSource {
     } catch (error) {
       this.#counts.failed += 1;
       this.#nextTryMs = this.#clock.monotonic() + retryMs;
-      const told = explained(error);
+      const told = explained(error, purpose);
       if (codeOf(told) !== 'draining') this.#onFailure(told);
       throw told;
     }
@@ -134,11 +136,12 @@ export class ImpersonatorToken implements TokenSource {
 }
 
 /** What failed was a call of kexer's own: its words, which name kexer's account, are the cause and for the log alone. */
-function explained(error: unknown): unknown {
+function explained(error: unknown, purpose: string): unknown {
   if (!(error instanceof StatusError)) return error;
   const { code } = error.status;
-  if (code >= 500 || code === 429) return new KexerError('unreachable', cannot(`the apiserver answered ${code}`));
-  return new StatusError(badGateway(cannot(reasonOf(code))), { cause: error });
+  if (code >= 500 || code === 429)
+    return new KexerError('unreachable', cannot(purpose, `the apiserver answered ${code}`));
+  return new StatusError(badGateway(cannot(purpose, reasonOf(code))), { cause: error });
 }
 
 function reasonOf(code: number): string {
@@ -148,18 +151,18 @@ function reasonOf(code: number): string {
   return `the apiserver answered ${code}`;
 }
 
-function cannot(why: string): string {
-  return `Cannot get a token of kexer's impersonator: ${why}`;
+function cannot(purpose: string, why: string): string {
+  return `Cannot get a token of ${purpose}: ${why}`;
 }
 
 /** The answer's own `expirationSeconds` is what was really given: kube-apiserver shortens what exceeds its maximum. */
-function readTokenRequest(answer: unknown): { text: string; lifeMs: number } {
+function readTokenRequest(answer: unknown, purpose: string): { text: string; lifeMs: number } {
   const spec = isRecord(answer) ? answer['spec'] : undefined;
   const status = isRecord(answer) ? answer['status'] : undefined;
   const text = isRecord(status) ? status['token'] : undefined;
   const seconds = isRecord(spec) ? spec['expirationSeconds'] : undefined;
   if (typeof text !== 'string' || !/^[\x21-\x7e]+$/.test(text) || typeof seconds !== 'number' || !(seconds > 0)) {
-    throw new KexerError('badGateway', cannot('the answer is no TokenRequest with a token in it'));
+    throw new KexerError('badGateway', cannot(purpose, 'the answer is no TokenRequest with a token in it'));
   }
   return { text, lifeMs: seconds * 1000 };
 }

@@ -1,12 +1,16 @@
-// Attacks on the way kexer comes by its impersonator's tokens: asked for more than that one account, kept longer than an hour, taken from a
-// file, used by an account that was made anew under the name, told to a caller.
+// Attacks on the way kexer comes by the tokens it asks for, the impersonator's and the one towards kubelets: asked for other accounts, kept
+// longer than an hour, taken from a file, used by an account that was made anew under the name, told to a caller.
 
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { expect } from 'chai';
+import { parse, stringify } from 'yaml';
 
 import { getHeader } from '../../src/protocol/raw-headers.ts';
 import type { Answer } from './support/http-client.ts';
+import { KexerProcess } from './support/kexer-process.ts';
 import { messageOf } from './support/raw-client.ts';
 import { useStage } from './support/stage.ts';
 import { cannedAnswer, type TappedRequest } from './support/wiretap.ts';
@@ -18,7 +22,13 @@ const impersonator = { group: '', resource: 'serviceaccounts', namespace: 'kexec
 const json = [['Content-Type', 'application/json']] as const;
 const tokenRequest = JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} });
 
-describe("the impersonator's token", () => {
+const spdy = [
+  ['Connection', 'Upgrade'],
+  ['Upgrade', 'SPDY/3.1'],
+  ['X-Stream-Protocol-Version', 'v4.channel.k8s.io'],
+] as const;
+
+describe('tokens that kexer asks for', () => {
   const stage = useStage();
 
   afterEach(() => {
@@ -45,7 +55,15 @@ describe("the impersonator's token", () => {
     return answer.status === 200 ? '200' : textOf(answer);
   }
 
-  it('is asked for with kexer’s own account, for an hour, and is another for each life of kexer', async () => {
+  /** TokenRequests that kube-apiserver has granted, by its own audit log. */
+  function askedOf(account: string): number {
+    const path = `/api/v1/namespaces/${account.replace('/', '/serviceaccounts/')}/token`;
+    return readFileSync(stage().sandbox.files.auditLog, 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(`"requestURI":"${path}"`) && line.includes('"stage":"ResponseComplete"')).length;
+  }
+
+  it('are asked for with kexer’s own account, for an hour, not taken from a file', async () => {
     expect(await carried()).to.equal('200');
     const own = await ownToken();
     const [first, ...more] = askedFor();
@@ -73,7 +91,7 @@ describe("the impersonator's token", () => {
     });
   });
 
-  it('is all that kexer may ask for: no token of another account, in no namespace, and no other verb', async () => {
+  it('are of two accounts alone: kexer may ask for no other, in no namespace, and by no other verb', async () => {
     const client = stage().client(stage().cluster, { token: await ownToken() });
     const answers: Record<string, number> = {};
     for (const [method, path] of [
@@ -98,10 +116,14 @@ describe("the impersonator's token", () => {
       if (token !== undefined) stage().secret(token);
     }
     const expected = Object.fromEntries(Object.keys(answers).map((key) => [key, 403]));
-    expect(answers).to.deep.equal({ ...expected, [`POST ${tokenPath}`]: 201 });
+    expect(answers).to.deep.equal({
+      ...expected,
+      [`POST ${tokenPath}`]: 201,
+      [`POST ${accounts}/kexer-kubelet/token`]: 201,
+    });
   });
 
-  it('of an account that was made anew under the name is no good, and is renewed once', async () => {
+  it('of an impersonator that was made anew under the name are no good, and are renewed once', async () => {
     expect(await carried()).to.equal('200');
     const { store } = stage().sandbox;
     const { uid, resourceVersion, ...metadata } = structuredClone(store.mustGet(impersonator)).metadata;
@@ -113,6 +135,41 @@ describe("the impersonator's token", () => {
     expect(askedFor(mark)).to.have.length(0);
     expect(await Promise.all([carried(), carried()])).to.deep.equal(['200', '200']);
     expect(askedFor(mark)).to.have.length(1);
+  });
+
+  it('towards kubelets of an account that was made anew under the name are no good, and are renewed once', async () => {
+    const { sandbox } = stage();
+    const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as { kubelet: Record<string, unknown> };
+    const { certificateAuthority } = config.kubelet;
+    const file = join(sandbox.dir, 'kexer-kubelet-token.yaml');
+    const serviceAccount = 'kexec-system/kexer-kubelet';
+    await writeFile(file, stringify({ ...config, kubelet: { certificateAuthority, serviceAccount } }));
+    const kexer = await KexerProcess.start(file);
+    try {
+      const { token } = await stage().account();
+      const client = stage().client({ ...stage().direct, port: kexer.port }, { token });
+      const exec = { method: 'POST', path: `${pods}/demo/exec?command=true&stdout=true`, headers: spdy };
+      const log = { method: 'GET', path: `${pods}/demo/log` };
+      let first = await client.upgrade(exec);
+      while (first.status === 503 || first.status === 401) first = await client.upgrade(exec);
+      const text = (answer: Answer): string => (answer.status < 300 ? String(answer.status) : textOf(answer));
+      const texts = [text(first), text(await client.ask(log))];
+      const requests = (): number => askedOf(serviceAccount);
+      const before = requests();
+      const key = { ...impersonator, name: 'kexer-kubelet' };
+      const { uid, resourceVersion, ...metadata } = structuredClone(sandbox.store.mustGet(key)).metadata;
+      expect([uid, resourceVersion]).not.to.include(undefined);
+      sandbox.store.delete(key);
+      await stage().create(accounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata });
+      texts.push(text(await client.upgrade(exec)), text(await client.upgrade(exec)), text(await client.ask(log)));
+      const unknown =
+        "502 the kubelet of node node1 does not accept kexer's credential (401): its client CA or token review must know it";
+      expect(texts).to.deep.equal(['101', '200', unknown, '101', '200']);
+      expect(requests() - before).to.equal(1);
+      expect(kexer.output).not.to.match(/eyJ[\w-]+\.[\w-]+/);
+    } finally {
+      await kexer.stop();
+    }
   });
 
   describe('in a kexer that can have none', () => {

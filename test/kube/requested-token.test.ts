@@ -1,12 +1,12 @@
 import { expect } from 'chai';
 
-import { ImpersonatorToken } from '../../src/auth/impersonator-token.ts';
+import { RequestedToken } from '../../src/kube/requested-token.ts';
 import { KexerError } from '../../src/base/errors.ts';
 import { failure, StatusError } from '../../src/kube/status.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const hourMs = 3_600_000;
-const account = { namespace: 'kexec-system', name: 'kexer-impersonator' };
+const account = { namespace: 'kexec-system', name: 'kexer-impersonator', purpose: "kexer's impersonator" };
 
 interface Ask {
   readonly method?: string;
@@ -40,7 +40,7 @@ function rig(options: { random?: () => number } = {}) {
   const clock = new FakeClock();
   const apiserver = new Apiserver();
   const failures: unknown[] = [];
-  const token = new ImpersonatorToken(
+  const token = new RequestedToken(
     { client: apiserver, clock, random: options.random ?? (() => 0), onFailure: (error) => failures.push(error) },
     account,
   );
@@ -78,7 +78,7 @@ const down = (): KexerError => new KexerError('unreachable', 'Cannot reach the a
 const status = (code: number): StatusError =>
   new StatusError(failure(code, '', 'User "system:serviceaccount:kexec-system:kexer" cannot do this'));
 
-describe('ImpersonatorToken', () => {
+describe('RequestedToken', () => {
   it('asks for a token of one account, for an hour, for no audience of its own', async () => {
     const { token, apiserver, grant } = rig();
     const reading = token.read();
