@@ -85,6 +85,10 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
   const placeWanted = 'audit.logPath or audit.webhook.configFile with it';
   refuseIf(read('audit.strict') === true && !isAudited, 'audit.strict', placeWanted);
   refuseIf(isGiven('audit.policyFile') && !isAudited, 'audit.policyFile', placeWanted);
+  refuseIf(isGiven('peers.service') && !isGiven('peers.tokenFile'), 'peers.service', 'peers.tokenFile with it');
+  for (const key of ['peers.tokenFile', 'peers.caFile', 'peers.name']) {
+    refuseIf(isGiven(key) && !isGiven('peers.service'), key, 'peers.service with it');
+  }
   return broken;
 }
 

@@ -5,6 +5,7 @@ import { z } from 'zod/v3';
 
 import { audit } from './audit.ts';
 import { limits } from './limits.ts';
+import { peers } from './peers.ts';
 import { duration, file, flag, group, wanted } from './values.ts';
 
 /** Address types of a node in kube-apiserver's spelling. */
@@ -105,6 +106,7 @@ export const configSchema = group({
   sessions: sessions.default({}),
   limits: limits.default({}),
   audit: audit.default({}),
+  peers: peers.default({}),
   log: log.default({}),
 });
 

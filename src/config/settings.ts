@@ -3,6 +3,7 @@
 
 import { auditSettings } from './audit.ts';
 import { limitSettings } from './limits.ts';
+import { peerSettings } from './peers.ts';
 
 /** How a word of the command line or the environment becomes a value. */
 export type SettingKind = 'text' | 'file' | 'integer' | 'boolean' | 'list' | 'duration';
@@ -94,6 +95,7 @@ export const settings: readonly Setting[] = [
   },
   ...limitSettings,
   ...auditSettings,
+  ...peerSettings,
   {
     key: 'kubelet.certificateAuthority',
     flag: 'kubelet-certificate-authority',

@@ -53,16 +53,23 @@ export class Reviews {
     this.#random = deps.random ?? Math.random;
   }
 
-  /** @throws StatusError, KexerError if no answer was had: never a sign that the token is bad. */
-  async reviewToken(token: string): Promise<TokenAnswer> {
+  /**
+   * @param audience whom the token must be meant for; left out: kube-apiserver.
+   * @throws StatusError, KexerError if no answer was had: never a sign that the token is bad.
+   */
+  async reviewToken(token: string, audience?: string): Promise<TokenAnswer> {
     const answer = await this.#ask('/apis/authentication.k8s.io/v1/tokenreviews', {
       apiVersion: 'authentication.k8s.io/v1',
       kind: 'TokenReview',
-      spec: { token },
+      spec: { token, ...(audience === undefined ? {} : { audiences: [audience] }) },
     });
     const status = recordAt(answer, 'status');
     if (status['authenticated'] !== true) {
       return { isAuthenticated: false, error: textAt(status, 'error') };
+    }
+    // An authenticator that knows no audiences leaves them out, and would let a token for anything else pass.
+    if (audience !== undefined && !textsAt(status, 'audiences').includes(audience)) {
+      return { isAuthenticated: false, error: `the token is not known to be for the audience ${audience}` };
     }
     const user = recordAt(status, 'user');
     const name = textAt(user, 'username');

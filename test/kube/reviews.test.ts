@@ -55,6 +55,22 @@ const refusedConnect = new KexerError('unreachable', 'x', {
 });
 
 describe('Reviews', () => {
+  it('asks whether a token is for an audience, and takes no answer that does not say so', async () => {
+    const status = { authenticated: true, user: { username: 'kexer' } };
+    const { reviews, calls } = reviewsWith(
+      { status: { ...status, audiences: ['peer'] } },
+      { status: { ...status, audiences: ['https://kubernetes.default.svc'] } },
+      // An authenticator that knows nothing of audiences.
+      { status },
+    );
+    const answers: boolean[] = [];
+    for (let turn = 0; turn < 3; turn += 1) {
+      answers.push((await reviews.reviewToken('TOKEN', 'peer')).isAuthenticated);
+    }
+    expect(answers).to.deep.equal([true, false, false]);
+    expect(calls[0]).to.have.nested.property('body.spec').that.deep.equals({ token: 'TOKEN', audiences: ['peer'] });
+  });
+
   it('reads a token review of a service account, as recorded', async () => {
     const { reviews, calls } = reviewsWith(recorded('TokenReview of a service account'));
     expect(await reviews.reviewToken('TOKEN')).to.deep.equal({
