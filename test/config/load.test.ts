@@ -76,6 +76,7 @@ describe('loadConfig', () => {
       commands: 'redacted',
       redact: [],
     },
+    peers: {},
     log: { level: 'info' },
   };
 

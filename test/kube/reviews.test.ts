@@ -68,7 +68,9 @@ describe('Reviews', () => {
       answers.push((await reviews.reviewToken('TOKEN', 'peer')).isAuthenticated);
     }
     expect(answers).to.deep.equal([true, false, false]);
-    expect(calls[0]).to.have.nested.property('body.spec').that.deep.equals({ token: 'TOKEN', audiences: ['peer'] });
+    expect(calls[0])
+      .to.have.nested.property('body.spec')
+      .that.deep.equals({ token: 'TOKEN', audiences: ['peer'] });
   });
 
   it('reads a token review of a service account, as recorded', async () => {
