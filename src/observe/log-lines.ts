@@ -158,6 +158,38 @@ function sessionFields({ id, subject }: LoggedSession): Record<string, string> {
   };
 }
 
+/** By `kubectl delete session` and its like; the session's own line says when it was over. */
+export function sessionDeleted(
+  log: Logger,
+  fields: Record<DeletedField, string>,
+): void {
+  log.info(fields, 'session ended by a user');
+}
+
+type DeletedField =
+  | 'session'
+  | 'kind'
+  | 'owner'
+  | 'namespace'
+  | 'pod'
+  | 'user'
+  | 'replica'
+  | 'remoteAddress'
+  | 'auditId';
+
+/** As {@link sessionDeleted}, at the kexer that had the session; the other one has judged the user's rights. */
+export function sessionEndedForPeer(
+  log: Logger,
+  fields: { session: string; user: string; remoteAddress: string; auditId: string },
+): void {
+  log.info(fields, 'session ended by a user of another kexer');
+}
+
+/** Once until it answers again. @param fields.peer '' if it is not known who the others are. */
+export function peerNotAsked(log: Logger, fields: { peer: string; err: unknown }): void {
+  log.warn(fields, 'cannot ask another kexer for its sessions');
+}
+
 /** What a session stands on: a user, and what they may do. */
 interface LoggedRight {
   readonly user: { readonly name: string };

@@ -1,0 +1,138 @@
+// The sessions' part of the object graph: the resource, and what lets several kexers show each other's. Without --peer-service only this
+// process's own are shown, and nothing of the rest is made.
+
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+
+import { TokenAuthenticator } from '../auth/token-authenticator.ts';
+import { KexerError } from '../base/errors.ts';
+import type { KeyPairPem } from '../certs/generate.ts';
+import { splitPem } from '../certs/verify-chain.ts';
+import { RotatedFile } from '../clusters/kubelet-access.ts';
+import type { Config } from '../config/schema.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { Reviews } from '../kube/reviews.ts';
+import { fileToken } from '../kube/sources.ts';
+import * as lines from '../observe/log-lines.ts';
+import type { Redactor } from '../observe/redact.ts';
+import { Peers } from '../server/peers.ts';
+import { PeerClient } from '../server/peers-client.ts';
+import { PeerDirectory } from '../server/peers-directory.ts';
+import { PeersEndpoint } from '../server/peers-endpoint.ts';
+import { peerAudience } from '../server/peers-messages.ts';
+import { SessionsFeed } from '../server/sessions-feed.ts';
+import { SessionsResource } from '../server/sessions-resource.ts';
+
+import type { ComposeDeps } from './compose.ts';
+
+/** Reviews of peers' tokens: each kexer shows one token, and each answer is remembered for ten seconds. */
+const maxReviews = 20;
+const maxReviewsPerSource = 5;
+const maxWaitingPerSource = 100;
+
+export interface ComposedSessions {
+  /** Observes the registry. */
+  readonly feed: SessionsFeed;
+  readonly resource: SessionsResource;
+  /** Answers other kexers; undefined: there are none. */
+  readonly endpoint: PeersEndpoint | undefined;
+}
+
+export interface SessionParts {
+  /** Kexer's own, for EndpointSlices. */
+  readonly own: KubeClient;
+  readonly reviews: Reviews;
+  readonly redactor: Redactor;
+  readonly serving: { readonly current: KeyPairPem };
+}
+
+/** @throws KexerError config */
+export async function composeSessions(
+  deps: ComposeDeps,
+  config: Config,
+  parts: SessionParts,
+): Promise<ComposedSessions> {
+  const { clock, log, scope } = deps;
+  const replica = config.peers.name ?? hostname();
+  const feed = new SessionsFeed({ clock, redactor: parts.redactor }, { replica });
+  const group = await composePeers(deps, config, parts, feed, replica);
+  const resource = new SessionsResource({
+    clock,
+    sessions: feed,
+    peers: group?.peers,
+    onDeleted: (fields) => lines.sessionDeleted(log, fields),
+  });
+  scope.add(() => resource.stop());
+  return { feed, resource, endpoint: group?.endpoint };
+}
+
+async function composePeers(
+  { clock, log, scope, version }: ComposeDeps,
+  config: Config,
+  { own, reviews, serving }: SessionParts,
+  sessions: SessionsFeed,
+  ownName: string,
+): Promise<{ peers: Peers; endpoint: PeersEndpoint } | undefined> {
+  const { service: place, tokenFile } = config.peers;
+  if (place === undefined || tokenFile === undefined) return undefined;
+  const [namespace = '', service = ''] = place.split('/');
+  const token = fileToken({ clock }, tokenFile);
+  // Read once now, so that a file that is missing stops the start and not the first question.
+  await token.read();
+  const client = new PeerClient(
+    { clock, token, authority: authorityOf({ clock }, config, serving) },
+    { servername: `${service}.${namespace}.svc`, userAgent: `kexer/${version}` },
+  );
+  scope.add(() => client.close());
+  const instance = randomUUID();
+  const peers = new Peers(
+    {
+      clock,
+      client,
+      sessions,
+      directory: new PeerDirectory({ client: own, clock }, { namespace, service, ownName }),
+      onTrouble: (peer, err) => lines.peerNotAsked(log, { peer, err }),
+    },
+    { instance },
+  );
+  const tokens = new TokenAuthenticator(
+    { clock, reviews: { reviewToken: (text) => reviews.reviewToken(text, peerAudience) } },
+    {
+      maxInFlight: maxReviews,
+      maxInFlightPerSource: maxReviewsPerSource,
+      maxWaitingPerSource,
+    },
+  );
+  const endpoint = new PeersEndpoint(
+    { sessions, tokens, ownToken: token, onEnded: (fields) => lines.sessionEndedForPeer(log, fields) },
+    { instance },
+  );
+  return { peers, endpoint };
+}
+
+/** Whom the certificates of the others are to be signed by. @throws KexerError config if nothing says so. */
+function authorityOf(
+  deps: Pick<ComposeDeps, 'clock'>,
+  config: Config,
+  serving: { readonly current: KeyPairPem },
+): { readonly text: string } {
+  const { caFile } = config.peers;
+  if (caFile !== undefined) return new RotatedFile(deps, { file: caFile, setting: '--peer-ca-file' });
+  const { tlsCertFile } = config.server;
+  if (tlsCertFile === undefined) {
+    // The pair that kexer makes has its authority last.
+    return {
+      get text() {
+        return splitPem(serving.current.cert).at(-1) ?? '';
+      },
+    };
+  }
+  const file = join(dirname(tlsCertFile), 'ca.crt');
+  if (existsSync(file)) return new RotatedFile(deps, { file, setting: 'the authority beside --tls-cert-file' });
+  throw new KexerError(
+    'config',
+    `Cannot verify other kexers: there is no ${JSON.stringify(file)}, want --peer-ca-file FILE or a ca.crt beside --tls-cert-file`,
+  );
+}
