@@ -1,4 +1,4 @@
-// Admission by webhooks: mutating ones first, one after the other, each seeing what the one before made; then the validating ones. A
+// Admission: mutating webhooks first, one after the other, each seeing what the one before made; then validating policies and webhooks. A
 // CONNECT is asked about with its options as the object, and a patch really changes what the kubelet is asked for.
 
 import { randomUUID } from 'node:crypto';
@@ -9,6 +9,7 @@ import type { ApiRequest } from '../chain/api-request.ts';
 import { applyJsonPatch } from '../patches/json-patch.ts';
 import { userInfo } from '../reviews/token-reviews.ts';
 import type { Store } from '../store.ts';
+import { validateByPolicies } from './validating-policies.ts';
 import { type AdmissionResponse, callWebhook } from './webhook-client.ts';
 import { type Admitted, matchingWebhooks, type Webhook } from './webhook-rules.ts';
 
@@ -39,6 +40,7 @@ export class Admission {
       const response = await this.#ask(request, webhook, about, current);
       if (response?.patch !== undefined) current = patched(webhook, current, response.patch);
     }
+    validateByPolicies(this.#store, about, info.name);
     const validating = matchingWebhooks(this.#store, 'validatingwebhookconfigurations', about);
     // All are asked at once, as in the real one; the first refusal in their order is the answer.
     const outcomes = await Promise.allSettled(validating.map((webhook) => this.#ask(request, webhook, about, current)));

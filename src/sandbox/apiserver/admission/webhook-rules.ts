@@ -60,12 +60,19 @@ export function matchingWebhooks(
   return store
     .list({ group: webhookGroup, resource })
     .flatMap((configuration: KubeObject) => (configuration['webhooks'] ?? []) as readonly Webhook[])
-    .filter((webhook) => matches(store, webhook, about));
+    .filter((webhook) => matchesRules(store, webhook, about));
 }
 
-function matches(store: Store, webhook: Webhook, about: Admitted): boolean {
-  if (!(webhook.rules ?? []).some((rule) => ruleMatches(rule, about))) return false;
-  return namespaceMatches(store, webhook.namespaceSelector ?? {}, about) && objectMatches(webhook, about);
+/** What decides whether a webhook or a policy is about a request. */
+export interface Matching {
+  readonly rules?: readonly WebhookRule[] | undefined;
+  readonly namespaceSelector?: LabelSelector | undefined;
+  readonly objectSelector?: LabelSelector | undefined;
+}
+
+export function matchesRules(store: Store, matching: Matching, about: Admitted): boolean {
+  if (!(matching.rules ?? []).some((rule) => ruleMatches(rule, about))) return false;
+  return namespaceMatches(store, matching.namespaceSelector ?? {}, about) && objectMatches(matching, about);
 }
 
 function ruleMatches(rule: WebhookRule, about: Admitted): boolean {
@@ -96,7 +103,7 @@ function namespaceMatches(store: Store, selector: LabelSelector, { namespace }: 
   return object !== undefined && selects(selector, object.metadata.labels ?? {});
 }
 
-function objectMatches({ objectSelector = {} }: Webhook, { labels }: Admitted): boolean {
+function objectMatches({ objectSelector = {} }: Matching, { labels }: Admitted): boolean {
   if (isEmpty(objectSelector)) return true;
   return labels?.some((set) => selects(objectSelector, set)) ?? false;
 }
