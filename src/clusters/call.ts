@@ -4,6 +4,7 @@
 import type { Caller } from '../auth/caller.ts';
 import type { OutgoingIdentity } from '../auth/outgoing.ts';
 import type { CallAudit } from '../observe/audit/call-audit.ts';
+import type { CallStages } from '../observe/stages.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
@@ -46,6 +47,8 @@ export interface Call {
   readonly receivedAtMs: number;
   /** What becomes of the call is told here. */
   readonly audit: CallAudit;
+  /** What is done for the call is done as one of these. */
+  readonly stages: CallStages;
   /**
    * To be called once kube-apiserver has taken the call, and before the client is told: from then on it counts as the effective user's.
    * @throws StatusError 429 if they have no room for it.

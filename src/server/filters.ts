@@ -5,6 +5,7 @@ import type { AccessQuestion, Authorizer } from '../auth/authorize.ts';
 import { KexerError } from '../base/errors.ts';
 import { clustersResource } from '../clusters/directory.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
+import { type CallStages, noStages } from '../observe/stages.ts';
 
 import type { Filter } from './pipeline.ts';
 import type { RequestContext } from './request-context.ts';
@@ -73,7 +74,8 @@ function authenticateFilter(authenticator: Pick<Authenticator, 'authenticate'>):
     async apply(context) {
       if (isOpen(context)) return;
       const { peer, headers, remoteAddress: source } = context.arrival;
-      context.caller = await authenticator.authenticate({ peer, headers, source });
+      context.caller = await stagesOf(context).run('authn', () => authenticator.authenticate({ peer, headers, source }));
+      context.observed?.identified(context.caller);
       context.arrival.markKnown();
     },
   };
@@ -95,15 +97,28 @@ function authorizeFilter(authorizer: Pick<Authorizer, 'authorize'>): Filter {
     async apply(context) {
       // Discovery and paths that are no resource of kexer's group: any authenticated user; what is not there is a 404 for all of them.
       const { info } = context.path;
-      if (isOpen(context) || !info.isResourceRequest || info.apiGroup !== clustersResource.group) return;
+      const isOfGroup = info.isResourceRequest && info.apiGroup === clustersResource.group;
+      if (isOpen(context) || !(isOfGroup || isGuarded(context))) return;
       const { user } = context.caller;
-      await authorizer.authorize(user, questionOf(info));
+      const stages = stagesOf(context);
+      await stages.run('authz', () => authorizer.authorize(user, questionOf(info)));
       // A GET that upgrades opens a stream: `get` alone must not be enough for that, as on kube-apiserver since 1.35.
       if (opensStream(context) && info.verb !== 'create') {
-        await authorizer.authorize(user, { ...questionOf(info), verb: 'create' });
+        await stages.run('authz', () => authorizer.authorize(user, { ...questionOf(info), verb: 'create' }));
       }
     },
   };
+}
+
+/** Paths of kexer's own that are no resource and yet not everybody's, as on kube-apiserver: RBAC has rules with nonResourceURLs for them. */
+const guardedPaths = new Set(['/metrics']);
+
+function isGuarded({ path }: RequestContext): boolean {
+  return path.kind === 'own' && !path.info.isResourceRequest && guardedPaths.has(path.info.path);
+}
+
+function stagesOf({ observed }: RequestContext): CallStages {
+  return observed?.stages ?? noStages;
 }
 
 /** As on the wire: what is the same path only when it is decoded or trimmed is another one here. */

@@ -24,6 +24,11 @@ export class InFlight {
     });
   }
 
+  /** Everything that is under way now. */
+  list(): Iterable<RequestContext> {
+    return this.#contexts;
+  }
+
   count(kind: FlightKind): number {
     let count = 0;
     for (const context of this.#contexts) if (kindOf(context) === kind) count += 1;

@@ -12,6 +12,7 @@ import { KexerError } from '../base/errors.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { RequestAudit } from './request-audit.ts';
+import type { ObservedRequest } from './request-observer.ts';
 import type { Ticket } from './request-limits.ts';
 import type { RequestPath } from './request-path.ts';
 
@@ -57,6 +58,8 @@ export class RequestContext {
   audit: RequestAudit | undefined;
   /** How a call on a cluster leaves; undefined until that is known. */
   identity: OutgoingIdentity | undefined;
+  /** What metrics and traces know of it; undefined: nobody observes it, as in tests. */
+  observed: ObservedRequest | undefined;
   /** The filter that looks at it, or `call` behind all filters: who refused it, for the audit log. */
   stage: string;
 
@@ -69,6 +72,7 @@ export class RequestContext {
     this.ticket = undefined;
     this.audit = undefined;
     this.identity = undefined;
+    this.observed = undefined;
     this.stage = '';
   }
 

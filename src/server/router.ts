@@ -6,6 +6,7 @@ import type { Call } from '../clusters/call.ts';
 import type { ClusterDirectory } from '../clusters/directory.ts';
 import { clustersResource } from '../clusters/directory.ts';
 import { noAudit } from '../observe/audit/call-audit.ts';
+import { noStages } from '../observe/stages.ts';
 import { forwardUpgrade } from '../rest/forward-upgrade.ts';
 import { forward } from '../rest/forward.ts';
 import type { StreamHandler } from '../streams/handler.ts';
@@ -17,6 +18,7 @@ import { pageNotFound, sendAnswer, type Answer } from './answer.ts';
 import type { ClustersResource } from './clusters-resource.ts';
 import { discoveryAnswer } from './discovery.ts';
 import type { Health } from './health.ts';
+import type { MetricsAnswers } from './metrics-answers.ts';
 import type { Route } from './pipeline.ts';
 import type { Exchange, RequestContext } from './request-context.ts';
 import { isLongRunning } from './request-limits.ts';
@@ -30,6 +32,8 @@ export interface RouterDeps {
   readonly clusters: ClustersResource;
   readonly health: Health;
   readonly version: VersionInfo;
+  /** /metrics; left out: there are none. */
+  readonly metrics?: MetricsAnswers;
   /** Of an ordinary call; what goes to a proxy subresource is another server's to bound. 0: no limit. */
   readonly maxBodyBytes: number;
 }
@@ -38,6 +42,11 @@ export function createRoute(deps: RouterDeps): Route {
   return async (context) => {
     const { path, arrival, exchange } = context;
     if (path.kind === 'own') {
+      const metrics = deps.metrics?.answer(path.info.path, arrival);
+      if (metrics !== undefined) {
+        sendAnswer(deps, exchange, await metrics, arrival.auditId);
+        return;
+      }
       sendAnswer(deps, exchange, ownAnswer(deps, path, context), arrival.auditId);
       return;
     }
@@ -125,13 +134,14 @@ async function callOf(
   path: RequestPath & { kind: 'cluster' },
   context: RequestContext,
 ): Promise<Call> {
-  const { arrival, caller, ticket, audit } = context;
+  const { arrival, caller, ticket, observed } = context;
   const cluster = deps.directory.find(path.namespace, path.cluster);
   const identity = await cluster.identify(caller, arrival.headers, path.inner.info);
   context.identity = identity;
   const countAsEffective = (): void => ticket?.countAs(identity.effectiveUser.name);
   if (identity.isEffectiveProven) countAsEffective();
-  const { id, method, headers, httpVersion, isUpgrade, remoteAddress, auditId, signal, receivedAtMs } = arrival;
+  const { id, method, httpVersion, isUpgrade, remoteAddress, auditId, signal, receivedAtMs } = arrival;
+  const audit = context.audit ?? noAudit;
   return {
     id,
     caller,
@@ -140,7 +150,7 @@ async function callOf(
     identity,
     method,
     inner: path.inner,
-    headers,
+    headers: observed?.headers(arrival.headers) ?? arrival.headers,
     httpVersion,
     isUpgrade,
     remoteAddress,
@@ -148,7 +158,8 @@ async function callOf(
     signal,
     receivedAtMs,
     // An ordinary call is as good as over when its answer comes, and may have changed something: nothing is left to count or refuse.
-    audit: audit ?? noAudit,
+    audit: observed?.audit(audit) ?? audit,
+    stages: observed?.stages ?? noStages,
     accepted: ticket?.kind === 'requests' ? () => {} : countAsEffective,
   };
 }

@@ -16,6 +16,7 @@ import { InFlight } from './in-flight.ts';
 import { Listener, type Connection, type ListenerOptions } from './listener.ts';
 import { Pipeline, type Filter, type Route } from './pipeline.ts';
 import type { RequestAudits } from './request-audit.ts';
+import type { RequestObserver } from './request-observer.ts';
 import { RequestContext, type Arrival, type Exchange } from './request-context.ts';
 import type { Shutdown } from './shutdown.ts';
 
@@ -27,6 +28,8 @@ export interface ServerDeps {
   readonly shutdown: Shutdown;
   readonly sessions: SessionRegistry;
   readonly audit: Pick<RequestAudits, 'begin'>;
+  /** For metrics and traces; left out: nothing is measured. */
+  readonly observer?: RequestObserver;
 }
 
 export interface ServerOptions extends ListenerOptions {
@@ -55,7 +58,10 @@ export class Server {
     );
     this.#listener = new Listener(options, {
       onExchange: (exchange, connection) => this.#onExchange(exchange, connection),
-      onConnectionError: (err, remoteAddress) => lines.connectionFailed(deps.log, { remoteAddress, err }),
+      onConnectionError: (err, remoteAddress) => {
+        deps.observer?.connectionFailed();
+        lines.connectionFailed(deps.log, { remoteAddress, err });
+      },
     });
     const { clock, shutdown, sessions } = deps;
     this.#drain = new Drain(
@@ -79,6 +85,11 @@ export class Server {
     return this.#listener.listen(options);
   }
 
+  /** What is under way now. */
+  running(): Iterable<RequestContext> {
+    return this.#inFlight.list();
+  }
+
   replacePair(pair: KeyPairPem): void {
     this.#listener.replacePair(pair);
   }
@@ -96,11 +107,14 @@ export class Server {
   #onExchange(exchange: Exchange, connection: Connection): void {
     const controller = new AbortController();
     const context = new RequestContext(this.#arrivalOf(exchange, connection, controller.signal), exchange);
+    context.observed = this.#deps.observer?.begin(context);
     this.#inFlight.add(context);
     const end = exchange.kind === 'request' ? exchange.response : exchange.socket;
     end.once('close', () => {
       // The status is judged before the abort: an answer that was complete is no client that left.
-      if (exchange.kind === 'request') this.#logEnd(context, statusOfResponse(exchange.response));
+      const status = exchange.kind === 'request' ? statusOfResponse(exchange.response) : undefined;
+      if (status !== undefined) this.#logEnd(context, status);
+      context.observed?.ended(status);
       controller.abort(new KexerError('clientGone', 'the client has left'));
     });
     this.#pipeline.handle(context).catch((err: unknown) => lines.defect(this.#deps.log, { where: 'server', err }));
@@ -127,6 +141,7 @@ export class Server {
 
   #onFailure(context: RequestContext, status: number, error: unknown): void {
     context.failure = error;
+    context.observed?.failed(error);
     this.#deps.audit.begin(context); // if the path could not even be read
     context.audit?.failed(error);
     // The end of an upgrade that succeeded is the session's to log; a refused one has no other line.

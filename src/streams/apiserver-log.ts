@@ -25,6 +25,7 @@ export function openApiserverLog(
   deps: { clock: Clock; version: string },
   call: Call,
   signal: AbortSignal,
+  trace: RawHeaders,
 ): Promise<LogBody | HttpAnswer> {
   return new Promise((resolve, reject) => {
     const sink = new LogAnswer({ resolve, reject });
@@ -37,6 +38,7 @@ export function openApiserverLog(
         headers: [
           ['Accept', 'application/json, */*'],
           ['User-Agent', markedUserAgent(call, deps.version, 'detour')],
+          ...trace,
         ],
       },
       sink,

@@ -9,7 +9,7 @@ import { refusedImpersonator } from '../clusters/impersonator-guard.ts';
 import { failure } from '../kube/status.ts';
 import type { HttpAnswer } from '../net/http-answer.ts';
 import { readBody, requestUpgrade } from '../net/upgrade.ts';
-import type { RawHeader } from '../protocol/raw-headers.ts';
+import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
 import { relayedAnswer, statusAnswer } from './answer.ts';
 import { streamProtocol, upgradeProblem } from './kubelet-leg.ts';
 import type { Leg } from './leg.ts';
@@ -28,6 +28,8 @@ export interface DetourRequest {
   readonly query: string;
   readonly version: string;
   readonly signal: AbortSignal;
+  /** What tells kube-apiserver of the trace; none as a rule. */
+  readonly trace: RawHeaders;
 }
 
 /**
@@ -45,6 +47,7 @@ export async function openDetourLeg(
     ['User-Agent', markedUserAgent(call, request.version, 'detour')],
     ['Upgrade', 'SPDY/3.1'],
     ['X-Stream-Protocol-Version', protocol],
+    ...request.trace,
   ];
   const target = request.query === '' ? rawPath : `${rawPath}?${request.query}`;
   const route = await call.cluster.dialUpgrade(call, { method: 'POST', target, headers }, request.signal);

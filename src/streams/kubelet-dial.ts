@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { KubeletAccess } from '../clusters/cluster.ts';
 import { DialError, dialTls } from '../net/dial.ts';
+import { type CallStages, noStages } from '../observe/stages.ts';
 import type { RawHeader } from '../protocol/raw-headers.ts';
 import type { Target } from './target.ts';
 
@@ -15,6 +16,19 @@ const dialTimeoutMs = 10_000;
 
 /** @throws KexerError unreachable, tls, timeout with a text for people; clientGone when `signal` aborts. */
 export async function dialKubelet(
+  deps: { clock: Clock; stages?: CallStages },
+  access: KubeletAccess,
+  target: Target,
+  signal: AbortSignal,
+): Promise<TLSSocket> {
+  try {
+    return await (deps.stages ?? noStages).run('dial', () => dial(deps, access, target, signal));
+  } catch (error) {
+    throw error instanceof DialError ? explained(error, access, target) : error;
+  }
+}
+
+async function dial(
   deps: { clock: Clock },
   access: KubeletAccess,
   target: Target,
@@ -27,21 +41,17 @@ export async function dialKubelet(
       `Cannot verify the kubelet of node ${target.node}: no CA is configured (${access.caSource}); set --kubelet-certificate-authority`,
     );
   }
-  try {
-    return await dialTls({
-      host: target.host,
-      port: target.port,
-      ...(ca === undefined ? {} : { ca }),
-      certificate: access.certificate(),
-      isVerified: access.isVerified,
-      alpn: ['http/1.1'], // an upgrade has no meaning in HTTP/2
-      timeoutMs: dialTimeoutMs,
-      signal,
-      clock: deps.clock,
-    });
-  } catch (error) {
-    throw error instanceof DialError ? explained(error, access, target) : error;
-  }
+  return dialTls({
+    host: target.host,
+    port: target.port,
+    ...(ca === undefined ? {} : { ca }),
+    certificate: access.certificate(),
+    isVerified: access.isVerified,
+    alpn: ['http/1.1'], // an upgrade has no meaning in HTTP/2
+    timeoutMs: dialTimeoutMs,
+    signal,
+    clock: deps.clock,
+  });
 }
 
 /** The token goes out only when there is no certificate, and never over unverified TLS: any node could replay it. */

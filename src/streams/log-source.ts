@@ -68,7 +68,11 @@ async function openDetour(
   signal: AbortSignal,
 ): Promise<OpenLog | HttpAnswer> {
   deps.detours.note({ call, kind: 'log', detour });
-  const body = await openApiserverLog(deps, call, signal);
+  const body = await call.stages.run(
+    'upgrade',
+    (trace) => openApiserverLog(deps, call, signal, trace()),
+    (opened) => ('status' in opened ? opened.status : 200),
+  );
   if ('status' in body) return body;
   const { namespace, name: pod } = call.inner.info;
   const unknown = { namespace, pod, podUid: '', isMirror: false, container: options.container, node: '' };
@@ -117,10 +121,10 @@ async function readKubelet(
   const access = call.cluster.kubelet;
   // Before the dial: without a token there is nothing to dial for.
   const credential = await kubeletCredential(access);
-  const socket = await dialKubelet(deps, access, target, signal);
+  const socket = await dialKubelet({ clock: deps.clock, stages: call.stages }, access, target, signal);
   const path = `/containerLogs/${[target.namespace, target.pod, target.container].map(encodeURIComponent).join('/')}`;
   const query = kubeletLogQuery(options);
-  const answer = await requestLog(deps, socket, {
+  const outgoing = {
     target: query === '' ? path : `${path}?${query}`,
     node: target.node,
     headers: {
@@ -129,7 +133,12 @@ async function readKubelet(
       ...Object.fromEntries(credential),
     },
     signal,
-  });
+  };
+  const answer = await call.stages.run(
+    'upgrade',
+    () => requestLog(deps, socket, outgoing),
+    ({ statusCode = 0 }) => statusCode,
+  );
   const status = answer.statusCode ?? 0;
   // The range that kube-apiserver takes as success (GenericHttpResponseChecker).
   if (status >= 200 && status <= 206) return answer;

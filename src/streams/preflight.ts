@@ -5,6 +5,7 @@
 import type { Call } from '../clusters/call.ts';
 import type { RawHeader } from '../protocol/raw-headers.ts';
 import type { HttpAnswer } from '../net/http-answer.ts';
+import type { TraceHeaders } from '../observe/stages.ts';
 import { relayedAnswer } from './answer.ts';
 import { markedUserAgent } from './user-agent.ts';
 
@@ -27,27 +28,34 @@ export interface PreflightRequest {
 
 /** @throws KexerError unreachable, timeout, clientGone and others of {@link Cluster.exchange}; never resolves to allowed by a failure. */
 export async function askStream(call: Call, request: PreflightRequest): Promise<PreflightResult> {
-  const answer = await ask(call, request);
-  return { isAllowed: isUpgradeRequired(answer), answer: relayedAnswer(answer) };
+  return ask(call, request, isUpgradeRequired);
 }
 
 /** For logs there is an answer to a plain GET: 200 opens the kubelet; 204 (no node yet) and refusals are the client's answer. */
 export async function askLog(call: Call, request: PreflightRequest): Promise<PreflightResult> {
-  const answer = await ask(call, request);
-  return { isAllowed: answer.status === 200, answer: relayedAnswer(answer) };
+  return ask(call, request, (answer) => answer.status === 200);
 }
 
-function ask(call: Call, request: PreflightRequest): Promise<HttpAnswer> {
+function ask(
+  call: Call,
+  request: PreflightRequest,
+  isAllowed: (answer: HttpAnswer) => boolean,
+): Promise<PreflightResult> {
   const { rawPath } = call.inner;
-  return call.cluster.exchange(call, {
-    method: call.method,
-    target: request.query === '' ? rawPath : `${rawPath}?${request.query}`,
-    headers: preflightHeaders(call, request.version),
-    timeoutMs: preflightTimeoutMs,
-    signal: request.signal,
-    // Nothing has happened when no byte of an answer came: kube-apiserver closes idle connections whenever it likes.
-    isRetriedOnce: true,
-  });
+  const exchange = async (trace: TraceHeaders): Promise<PreflightResult> => {
+    const answer = await call.cluster.exchange(call, {
+      method: call.method,
+      target: request.query === '' ? rawPath : `${rawPath}?${request.query}`,
+      headers: [...preflightHeaders(call, request.version), ...trace()],
+      timeoutMs: preflightTimeoutMs,
+      signal: request.signal,
+      // Nothing has happened when no byte of an answer came: kube-apiserver closes idle connections whenever it likes.
+      isRetriedOnce: true,
+    });
+    return { isAllowed: isAllowed(answer), answer: relayedAnswer(answer) };
+  };
+  // For metrics the `400 Upgrade request required` that allows is what it would have been with an upgrade.
+  return call.stages.run('preflight', exchange, (result) => (result.isAllowed ? 101 : result.answer.status));
 }
 
 /** Made anew, so that no header of the client reaches kube-apiserver with the preflight but its name. */

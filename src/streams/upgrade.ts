@@ -105,12 +105,12 @@ async function openDirect(
     const late = call.cluster.streamRoute.detourOf(options.kind);
     if (late !== undefined) return await openDetour(deps, call, { options, placing, detour: late }, signal);
     isTaken = true;
-    const outcome = await openKubeletLeg(deps, call.cluster.kubelet, target, socket, {
-      kind: options.kind,
-      query: kubeletQuery(options),
-      userAgent: `kexer/${deps.version}`,
-      signal,
-    });
+    const request = { kind: options.kind, query: kubeletQuery(options), userAgent: `kexer/${deps.version}`, signal };
+    const outcome = await call.stages.run(
+      'upgrade',
+      () => openKubeletLeg(deps, call.cluster.kubelet, target, socket, request),
+      (opened) => (opened.isOpen ? 101 : opened.refusal.status),
+    );
     if (!outcome.isOpen) {
       return refusalAnswer(outcome.refusal, {
         node: target.node,
@@ -149,7 +149,11 @@ async function openDetour(
   const { kind } = options;
   deps.detours.note({ call, kind, detour });
   const request = { kind, query: preflightQuery(options), version: deps.version, signal };
-  const backend = await openDetourLeg(deps, call, request);
+  const backend = await call.stages.run(
+    'upgrade',
+    (trace) => openDetourLeg(deps, call, { ...request, trace: trace() }),
+    (opened) => ('status' in opened ? opened.status : 101),
+  );
   if ('status' in backend) return backend;
   try {
     // kube-apiserver was asked by POST, which it takes for `create`; it would have wanted `get` as well of a client that came by GET.
@@ -228,7 +232,8 @@ function reachKubelet(
 ): Promise<{ target: Target; socket: TLSSocket }> {
   const reach = async (): Promise<{ target: Target; socket: TLSSocket }> => {
     const target = await targetOf(call.cluster, await placing, signal);
-    return { target, socket: await dialKubelet(deps, call.cluster.kubelet, target, signal) };
+    const parts = { clock: deps.clock, stages: call.stages };
+    return { target, socket: await dialKubelet(parts, call.cluster.kubelet, target, signal) };
   };
   const reached = reach();
   reached.catch(() => {}); // reported by whoever awaits it, after the preflight's answer

@@ -9,6 +9,7 @@ import type { Call } from '../../src/clusters/call.ts';
 import { ClusterDirectory } from '../../src/clusters/directory.ts';
 import { createKubeletAccess } from '../../src/clusters/kubelet-access.ts';
 import { noAudit } from '../../src/observe/audit/call-audit.ts';
+import { noStages } from '../../src/observe/stages.ts';
 import { LocalCluster } from '../../src/clusters/local-cluster.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { fixedToken } from '../../src/kube/sources.ts';
@@ -102,6 +103,7 @@ describe('LocalCluster', () => {
       remoteAddress: '192.0.2.1',
       auditId: 'audit-1',
       audit: noAudit,
+      stages: noStages,
       signal: scope.signal,
       receivedAtMs: 0,
       accepted: () => {},

@@ -16,6 +16,7 @@ import { statusOf } from '../../src/kube/status.ts';
 import { abortResponse } from '../../src/net/http-answer.ts';
 import { fromRawHeaders } from '../../src/protocol/raw-headers.ts';
 import { noAudit } from '../../src/observe/audit/call-audit.ts';
+import { noStages } from '../../src/observe/stages.ts';
 import { forwardUpgrade } from '../../src/rest/forward-upgrade.ts';
 import { forward } from '../../src/rest/forward.ts';
 import { sendAnswer, statusAnswer } from '../../src/server/answer.ts';
@@ -227,6 +228,7 @@ async function serve(
       remoteAddress,
       auditId: 'audit-1',
       audit: noAudit,
+      stages: noStages,
       signal: controller.signal,
       receivedAtMs: 0,
       accepted,

@@ -16,6 +16,7 @@ import { parseRequestInfo } from '../../../src/kube/request-info.ts';
 import { encodeStatus, failure, notFound, type Status, StatusError } from '../../../src/kube/status.ts';
 import { makeUser } from '../../../src/kube/user.ts';
 import { type CallAudit, noAudit } from '../../../src/observe/audit/call-audit.ts';
+import { noStages } from '../../../src/observe/stages.ts';
 import type { RawHeaders } from '../../../src/protocol/raw-headers.ts';
 import { FakeStreamRoute } from '../../support/stream-route.ts';
 
@@ -133,6 +134,7 @@ export function makeCall(
       info: parseRequestInfo(method, segments, new URLSearchParams(rawQuery)),
     },
     audit: options.audit ?? noAudit,
+    stages: noStages,
     headers: options.headers ?? [],
     httpVersion: options.httpVersion ?? '1.1',
     isUpgrade: true,

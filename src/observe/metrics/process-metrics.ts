@@ -1,0 +1,101 @@
+// What the operating system and Node know of this process, read at the scrape: the recording side of process-definitions.ts. Where /proc is
+// not, what it would tell is left out.
+
+import { readdir, readFile } from 'node:fs/promises';
+import { performance, PerformanceObserver } from 'node:perf_hooks';
+
+import type { Clock } from '../../base/clock.ts';
+
+import { EventLoopDelay } from './event-loop-delay.ts';
+import * as definitions from './process-definitions.ts';
+import type { Registry } from './registry.ts';
+
+const gcKinds: Readonly<Record<number, string>> = {
+  1: 'minor',
+  2: 'minor',
+  4: 'major',
+  8: 'incremental',
+  16: 'weakcb',
+};
+const gcLabels = ['minor', 'major', 'incremental', 'weakcb'] as const;
+
+/** What must be asked for before a scrape, because it takes a system call that may wait. */
+interface ProcFacts {
+  readonly virtualBytes: number | undefined;
+  readonly openFds: number | undefined;
+  readonly maxFds: number | undefined;
+}
+
+export class ProcessMetrics {
+  readonly delay: EventLoopDelay;
+  #proc: ProcFacts;
+  #observer: PerformanceObserver | undefined;
+
+  constructor(deps: { clock: Clock; registry: Registry }, options: { version: string }) {
+    const { clock, registry } = deps;
+    this.delay = new EventLoopDelay({ clock });
+    this.#proc = { virtualBytes: undefined, openFds: undefined, maxFds: undefined };
+    const arch = process.arch === 'x64' ? 'amd64' : process.arch;
+    const build = { version: options.version, node: process.versions.node, platform: `${process.platform}/${arch}` };
+    registry.read(definitions.buildInfo, () => [[build, 1]]);
+    registry.readOne(definitions.cpuSeconds, () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1e6;
+    });
+    registry.readOne(definitions.residentMemory, () => process.memoryUsage.rss());
+    registry.readOne(definitions.virtualMemory, () => this.#proc.virtualBytes);
+    registry.readOne(definitions.openFds, () => this.#proc.openFds);
+    registry.readOne(definitions.maxFds, () => this.#proc.maxFds);
+    const startedSeconds = (clock.now() - performance.now()) / 1000;
+    registry.readOne(definitions.startTime, () => startedSeconds);
+    registry.readOne(definitions.eventLoopActive, () => performance.eventLoopUtilization().active / 1000);
+    registry.readOne(definitions.eventLoopMean, () => this.delay.read().mean);
+    registry.readOne(definitions.eventLoopP50, () => this.delay.read().p50);
+    registry.readOne(definitions.eventLoopP99, () => this.delay.read().p99);
+    registry.readOne(definitions.eventLoopMax, () => this.delay.read().max);
+    registry.readOne(definitions.heapTotal, () => process.memoryUsage().heapTotal);
+    registry.readOne(definitions.heapUsed, () => process.memoryUsage().heapUsed);
+    registry.readOne(definitions.externalMemory, () => process.memoryUsage().external);
+    this.#observer = observeGc(registry);
+  }
+
+  start(): void {
+    this.delay.start();
+  }
+
+  stop(): void {
+    this.delay.stop();
+    this.#observer?.disconnect();
+    this.#observer = undefined;
+  }
+
+  /** To be awaited before a scrape. Never rejects. */
+  async refresh(): Promise<void> {
+    const [status, fds, limits] = await Promise.all([
+      readFile('/proc/self/status', 'utf8').catch(() => ''),
+      readdir('/proc/self/fd').catch(() => undefined),
+      readFile('/proc/self/limits', 'utf8').catch(() => ''),
+    ]);
+    const kilobytes = /^VmSize:\s+(\d+) kB$/m.exec(status)?.[1];
+    const maximum = /^Max open files\s+(\d+|unlimited)/m.exec(limits)?.[1];
+    this.#proc = {
+      virtualBytes: kilobytes === undefined ? undefined : Number(kilobytes) * 1024,
+      openFds: fds?.length,
+      maxFds: maximum === undefined ? undefined : maximum === 'unlimited' ? Infinity : Number(maximum),
+    };
+  }
+}
+
+function observeGc(registry: Registry): PerformanceObserver {
+  const duration = registry.histogram(definitions.gcDuration);
+  for (const kind of gcLabels) duration.touch({ kind });
+  const observer = new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+      const { detail } = entry as { detail?: { kind?: number } };
+      const kind = gcKinds[detail?.kind ?? 0];
+      if (kind !== undefined) duration.observe({ kind }, entry.duration / 1000);
+    }
+  });
+  observer.observe({ entryTypes: ['gc'] });
+  return observer;
+}
