@@ -97,6 +97,9 @@ const configMap = { namespace: 'kube-system', name: 'extension-apiserver-authent
 export class TrustWatch implements TrustSource {
   readonly #informer: Informer<Data>;
   readonly #onProblem: (problem: string) => void;
+  readonly #onMissing: () => void;
+  readonly #waiters: Set<() => void>;
+  #hasLoaded: boolean;
   #current: Trust;
 
   constructor(deps: {
@@ -106,8 +109,13 @@ export class TrustWatch implements TrustSource {
     onError?: (error: unknown) => void;
     /** Parts of the ConfigMap that cannot be used, when it changes. */
     onProblem?: (problem: string) => void;
+    /** It was looked for and is not there. */
+    onMissing?: () => void;
   }) {
     this.#current = noTrust;
+    this.#hasLoaded = false;
+    this.#waiters = new Set();
+    this.#onMissing = deps.onMissing ?? (() => {});
     this.#onProblem = deps.onProblem ?? (() => {});
     this.#informer = new Informer<Data>(
       { client: deps.client, clock: deps.clock },
@@ -118,7 +126,15 @@ export class TrustWatch implements TrustSource {
         ...(deps.onError === undefined ? {} : { onError: deps.onError }),
       },
     );
-    this.#informer.onChange((change) => this.#take(change.type === 'set' ? change.object : {}));
+    this.#informer.onChange((change) => {
+      if (change.type === 'set') {
+        this.#take(change.object);
+        this.#loaded();
+      } else {
+        this.#take({});
+        this.#onMissing();
+      }
+    });
   }
 
   get current(): Trust {
@@ -134,12 +150,48 @@ export class TrustWatch implements TrustSource {
     return this.#informer.whenSynced(signal);
   }
 
+  /** The ConfigMap was there once. What it said is forgotten when it goes; that it had been there is not. */
+  get hasLoaded(): boolean {
+    return this.#hasLoaded;
+  }
+
+  /** Resolves when `hasLoaded`; rejects when `signal` aborts. */
+  async whenLoaded(signal?: AbortSignal): Promise<void> {
+    await this.#informer.whenSynced(signal);
+    if (this.#hasLoaded) return;
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#waiters.delete(done);
+        reject(
+          new KexerError('timeout', `Cannot wait longer for the ConfigMap ${configMap.namespace}/${configMap.name}`),
+        );
+      };
+      const done = (): void => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      };
+      this.#waiters.add(done);
+      if (signal?.aborted === true) onAbort();
+      else signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
   start(): void {
     this.#informer.start();
+    // A list without the ConfigMap makes no change.
+    void this.#informer.whenSynced().then(() => {
+      if (!this.#hasLoaded) this.#onMissing();
+    });
   }
 
   async stop(): Promise<void> {
     await this.#informer.stop();
+  }
+
+  #loaded(): void {
+    this.#hasLoaded = true;
+    for (const done of this.#waiters) done();
+    this.#waiters.clear();
   }
 
   #take(data: Data): void {

@@ -39,15 +39,20 @@ export function checkPair(pair: KeyPairPem, files: PairFiles, nowMs: number): vo
   if (leaf.validToDate.getTime() < nowMs) {
     throw new KexerError(
       'config',
-      `Cannot use ${quote(files.certFile)}: it expired at ${leaf.validToDate.toISOString()}`,
+      `Cannot use ${quote(files.certFile)}: it expired at ${leaf.validToDate.toISOString()}, by a clock that shows ${clockText(nowMs)}`,
     );
   }
   if (leaf.validFromDate.getTime() > nowMs) {
     throw new KexerError(
       'config',
-      `Cannot use ${quote(files.certFile)}: it is valid from ${leaf.validFromDate.toISOString()} on`,
+      `Cannot use ${quote(files.certFile)}: it is valid from ${leaf.validFromDate.toISOString()} on, and this machine's clock shows ${clockText(nowMs)}`,
     );
   }
+}
+
+/** Both times side by side tell a wrong clock from a wrong certificate. */
+function clockText(nowMs: number): string {
+  return new Date(nowMs).toISOString();
 }
 
 function readCertificatePem(pem: string, file: string): X509Certificate {

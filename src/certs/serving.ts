@@ -22,6 +22,8 @@ export interface WatchedPairDeps {
   readonly clock: Clock;
   /** A changed pair that cannot be used; the last good one stays. */
   readonly onError?: (error: unknown) => void;
+  /** After an error: what is there is good again, and the same as before. */
+  readonly onRecovered?: () => void;
   readonly watchFolder?: WatchFolder;
 }
 
@@ -35,6 +37,7 @@ export async function watchPair(deps: WatchedPairDeps, files: PairFiles): Promis
 export class WatchedPair {
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
+  readonly #onRecovered: () => void;
   readonly #files: PairFiles;
   readonly #watchers: { close(): void }[];
   readonly #listeners: Set<(pair: KeyPairPem) => void>;
@@ -49,6 +52,7 @@ export class WatchedPair {
   constructor(deps: WatchedPairDeps, files: PairFiles, current: KeyPairPem, signature: string) {
     this.#clock = deps.clock;
     this.#onError = deps.onError ?? (() => {});
+    this.#onRecovered = deps.onRecovered ?? (() => {});
     this.#files = files;
     this.#listeners = new Set();
     this.#current = current;
@@ -102,8 +106,13 @@ export class WatchedPair {
       const pair = await loadPair(this.#files, this.#clock.now());
       // Only now: a half-written pair is tried again even if its signature stays, for stat may have come before the last write.
       this.#signature = signature;
+      const wasFailing = this.#lastProblem !== '';
       this.#lastProblem = '';
-      if (this.#isClosed || (pair.cert === this.#current.cert && pair.key === this.#current.key)) return;
+      if (this.#isClosed) return;
+      if (pair.cert === this.#current.cert && pair.key === this.#current.key) {
+        if (wasFailing) this.#onRecovered();
+        return;
+      }
       this.#current = pair;
       for (const listener of this.#listeners) listener(pair);
     } catch (error) {

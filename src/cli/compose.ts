@@ -1,8 +1,6 @@
 // The object graph of `kexer serve`, and the only place that builds it. Everything that must be closed is registered in a scope on the line
 // after it was opened; everything an operator may have got wrong (a file, an address) fails here, before the first request.
 
-import { hostname, networkInterfaces } from 'node:os';
-
 import { Authenticator } from '../auth/authenticate.ts';
 import { Authorizer } from '../auth/authorize.ts';
 import { OutgoingIdentities } from '../auth/outgoing.ts';
@@ -10,8 +8,7 @@ import { TokenAuthenticator } from '../auth/token-authenticator.ts';
 import { TrustWatch } from '../auth/trust.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Scope } from '../base/scope.ts';
-import type { KeyPairPem } from '../certs/generate.ts';
-import { selfSignedPair } from '../certs/self-signed.ts';
+import { CertificateStats } from '../certs/certificate-stats.ts';
 import { watchPair } from '../certs/serving.ts';
 import type { KubeletAccess, NodeObject } from '../clusters/cluster.ts';
 import { AdmissionWatch } from '../clusters/admission-watch.ts';
@@ -27,11 +24,13 @@ import { loadInCluster } from '../kube/in-cluster.ts';
 import { Informer } from '../kube/informer.ts';
 import { loadKubeconfig } from '../kube/kubeconfig.ts';
 import { Reviews } from '../kube/reviews.ts';
+import { rightMissing, trustMissing } from '../observe/certificate-lines.ts';
 import * as lines from '../observe/log-lines.ts';
 import type { Logger } from '../observe/logger.ts';
 import { ClustersResource } from '../server/clusters-resource.ts';
 import { createFilters } from '../server/filters.ts';
 import { Health } from '../server/health.ts';
+import { LoadNotes } from '../server/load-notes.ts';
 import { RequestAudits } from '../server/request-audit.ts';
 import { RequestLimits, requestLimitOptions } from '../server/request-limits.ts';
 import { createRoute } from '../server/router.ts';
@@ -48,6 +47,7 @@ import { SessionExpiry } from '../streams/session-expiry.ts';
 import { SessionLimits } from '../streams/session-limits.ts';
 
 import { composeAudit } from './compose-audit.ts';
+import { composeServing } from './compose-certs.ts';
 import { composeImpersonator, requestedToken } from './compose-impersonator.ts';
 
 export interface ComposeDeps {
@@ -70,6 +70,8 @@ export interface RunningKexer {
   readonly rights: Pick<RightsWatch, 'counts' | 'size'>;
   /** Tokens of the impersonator that kexer asked for; undefined if it asks for none. */
   readonly impersonatorTokens: { readonly counts: { readonly requested: number; readonly failed: number } } | undefined;
+  /** The certificates in use, for metrics. */
+  readonly certificates: CertificateStats;
   /** Resolves when /readyz would say ok for the first time. */
   readonly whenReady: (signal: AbortSignal) => Promise<void>;
   /** Cuts the waiting short that closing the scope takes. */
@@ -78,6 +80,8 @@ export interface RunningKexer {
 
 /** TokenReviews under way at once; a stranger's tokens can cause no more. */
 const maxTokenReviews = 100;
+/** The ConfigMap of kube-system, and the name of its informer. */
+const trustName = 'extension-apiserver-authentication';
 /** Of one address, behind which may be a load balancer with everybody: half, so that the other half is left to others. */
 const maxTokenReviewsPerSource = 50;
 
@@ -100,15 +104,26 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const bare = clientOf({ kind: 'none' });
   const impersonation = await composeImpersonator({ clock, log, own }, config.identity);
   const impersonator = impersonation === undefined ? undefined : clientOf(impersonation.credential);
-  const kubelet = await composeKubeletAccess(deps, config, access, own);
-  const serving = await loadServingPair(deps, config);
+  const certificates = new CertificateStats();
+  const kubelet = await composeKubeletAccess(deps, config, access, own, certificates);
+  const notes = new LoadNotes({ onMissing: (part, missing) => rightMissing(log, { part, missing }) });
+  const informerFailed = (informer: string, err: unknown, name?: string): void => {
+    lines.informerFailed(log, { informer, err });
+    notes.failed(informer, err, name);
+  };
+  const namespace = config.kubeconfig === undefined ? access.namespace : undefined;
+  const serving = await composeServing(deps, config, { own, namespace, stats: certificates, notes });
 
   const reviews = new Reviews({ client: own, clock });
   const trust = new TrustWatch({
     client: own,
     clock,
-    onError: (err) => lines.informerFailed(log, { informer: 'extension-apiserver-authentication', err }),
+    onError: (err) => informerFailed(trustName, err, trustName),
     onProblem: (problem) => lines.trustProblem(log, { problem }),
+    onMissing: () => {
+      trustMissing(log);
+      notes.note(trustName, 'the ConfigMap kube-system/extension-apiserver-authentication is missing');
+    },
   });
   const tokens = new TokenAuthenticator(
     { reviews, clock },
@@ -126,14 +141,14 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     {
       path: '/api/v1/nodes',
       project: projectNode,
-      onError: (err) => lines.informerFailed(log, { informer: 'nodes', err }),
+      onError: (err) => informerFailed('nodes', err),
     },
   );
   const isDirect = config.streams.local === 'kubelet';
   const admission = new AdmissionWatch({
     client: own,
     clock,
-    onError: (informer, err) => lines.informerFailed(log, { informer, err }),
+    onError: (informer, err) => informerFailed(informer, err),
   });
   const streamRoute = new LocalStreamRoute({ admission, nodes }, { streams: config.streams.local });
   const local = new LocalCluster({
@@ -173,13 +188,14 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     { clock, sessions, pods, authorizer, detours, onDefect: (err) => lines.defect(log, { where: 'streams', err }) },
     { version },
   );
-  const isReady = (): boolean => authenticator.hasSynced && nodes.hasSynced;
+  const isReady = (): boolean => trust.hasLoaded && nodes.hasSynced;
   const shutdown = new Shutdown();
   const health = new Health({ shutdown }, [
-    { name: 'authentication-config', isHealthy: () => authenticator.hasSynced },
-    { name: 'node-informer', isHealthy: () => nodes.hasSynced },
+    { name: 'authentication-config', isHealthy: () => trust.hasLoaded, reason: () => notes.reason(trustName) },
+    { name: 'node-informer', isHealthy: () => nodes.hasSynced, reason: () => notes.reason('nodes') },
     // Not that they have synced: without them streams take the detour, which needs no kubelet.
     { name: 'admission-informers', isHealthy: () => !isDirect || admission.hasTried },
+    ...serving.checks,
   ]);
   const clusters = new ClustersResource({ clock, directory, isReady });
   const maxBodyBytes = config.limits.bodyBytes;
@@ -200,7 +216,6 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   );
   serving.onChange((pair) => {
     server.replacePair(pair);
-    lines.certificateReloaded(log);
   });
 
   const port = await server.listen({ host: config.server.bindAddress, port: config.server.securePort });
@@ -217,9 +232,10 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   if (isDirect) admission.start();
   const whenReady = async (signal: AbortSignal): Promise<void> => {
     await Promise.all([
-      trust.whenSynced(signal),
+      trust.whenLoaded(signal),
       nodes.whenSynced(signal),
       isDirect ? admission.whenTried(signal) : undefined,
+      serving.whenReady(signal),
     ]);
   };
   return {
@@ -228,6 +244,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     limits: requestLimits,
     rights,
     impersonatorTokens: impersonation?.tokens,
+    certificates,
     whenReady,
     hurry: () => server.hurry(),
   };
@@ -238,6 +255,7 @@ async function composeKubeletAccess(
   config: Config,
   access: ClusterAccess,
   own: KubeClient,
+  certificates: CertificateStats,
 ): Promise<KubeletAccess> {
   const { clock, log, scope } = deps;
   const { certificateAuthority, clientCertificate, clientKey, tokenFile, serviceAccount, insecureTls } = config.kubelet;
@@ -245,11 +263,24 @@ async function composeKubeletAccess(
   const hasPair = clientCertificate !== undefined && clientKey !== undefined;
   const pair = hasPair
     ? await watchPair(
-        { clock, onError: (err) => lines.kubeletCertificateNotReloaded(log, err) },
+        {
+          clock,
+          onError: (err) => {
+            certificates.reloadFailed('kubelet-client');
+            lines.kubeletCertificateNotReloaded(log, err);
+          },
+          onRecovered: () => {
+            certificates.isStale['kubelet-client'] = false;
+          },
+        },
         { certFile: clientCertificate, keyFile: clientKey },
       )
     : undefined;
-  if (pair !== undefined) scope.add(() => pair.close());
+  if (pair !== undefined) {
+    scope.add(() => pair.close());
+    certificates.note('kubelet-client', pair.current.cert);
+    pair.onChange(({ cert }) => certificates.reloaded('kubelet-client', cert));
+  }
   return createKubeletAccess({
     ca:
       certificateAuthority === undefined
@@ -272,36 +303,6 @@ async function composeKubeletAccess(
           : new RotatedFile({ clock }, { file: tokenFile, setting: '--kubelet-token-file' }),
     accountName: clientCertificate ?? tokenFile ?? serviceAccount ?? 'none',
   });
-}
-
-/** A pair and who tells when it changes. */
-interface ServingPair {
-  readonly current: KeyPairPem;
-  onChange(listener: (pair: KeyPairPem) => void): unknown;
-}
-
-async function loadServingPair({ clock, log, scope }: ComposeDeps, config: Config): Promise<ServingPair> {
-  const { tlsCertFile, tlsPrivateKeyFile, certDir } = config.server;
-  if (tlsCertFile !== undefined && tlsPrivateKeyFile !== undefined) {
-    const pair = await watchPair(
-      { clock, onError: (err) => lines.certificateNotReloaded(log, err) },
-      { certFile: tlsCertFile, keyFile: tlsPrivateKeyFile },
-    );
-    scope.add(() => pair.close());
-    return pair;
-  }
-  const current = await selfSignedPair({ clock }, { dir: certDir, names: ownNames() });
-  lines.selfSignedPairUsed(log, { dir: certDir });
-  return { current, onChange: () => {} };
-}
-
-/** What a client may call this machine. */
-function ownNames(): string[] {
-  const addresses = Object.values(networkInterfaces()).flatMap((list) =>
-    // A link-local address has a zone, which no certificate can name.
-    (list ?? []).filter((entry) => !entry.address.startsWith('fe80:')).map((entry) => entry.address),
-  );
-  return [...new Set(['localhost', hostname(), ...addresses])];
 }
 
 /** What a line tells of a detour. */

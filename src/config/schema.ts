@@ -4,6 +4,7 @@
 import { z } from 'zod/v3';
 
 import { audit } from './audit.ts';
+import { certificates } from './certificates.ts';
 import { limits } from './limits.ts';
 import { peers } from './peers.ts';
 import { duration, file, flag, group, wanted } from './values.ts';
@@ -33,8 +34,6 @@ const server = group({
   shutdownGracePeriod: duration(4 * 3_600_000),
 });
 
-const kubelet = group({
-  certificateAuthority: file().optional(),
 /** Both parts are names of objects: DNS labels, and for the account DNS labels with dots. */
 const accountPattern =
   /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
@@ -42,14 +41,16 @@ const accountWanted = 'NAMESPACE/NAME of a service account';
 
 const account = () => z.string(wanted(accountWanted)).regex(accountPattern, accountWanted);
 
+const kubelet = group({
+  certificateAuthority: file().optional(),
   insecureTls: flag().default(false),
   clientCertificate: file().optional(),
   clientKey: file().optional(),
   tokenFile: file().optional(),
-  preferredAddressTypes: z
-    .array(
   /** Whose short-lived tokens kexer asks for; instead of a file or a certificate. */
   serviceAccount: account().optional(),
+  preferredAddressTypes: z
+    .array(
       z.enum(addressTypes, wanted(`one of ${addressTypes.join(', ')}`)),
       wanted(`a list of ${addressTypes.join(', ')}`),
     )
@@ -100,6 +101,7 @@ export const configSchema = group({
   /** For reviews and informers; left out: the service account kexer runs as. */
   kubeconfig: file().optional(),
   server: server.default({}),
+  certificates: certificates.default({}),
   kubelet: kubelet.default({}),
   identity: identity.default({}),
   streams: streams.default({}),

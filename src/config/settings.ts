@@ -2,6 +2,7 @@
 // kube-apiserver's and metrics-server's are, where these have one.
 
 import { auditSettings } from './audit.ts';
+import { certificateSettings } from './certificates.ts';
 import { limitSettings } from './limits.ts';
 import { peerSettings } from './peers.ts';
 
@@ -45,6 +46,7 @@ export const settings: readonly Setting[] = [
     kind: 'file',
     help: 'where a self-signed pair is kept when none is given (default apiserver.local.config/certificates)',
   },
+  ...certificateSettings,
   {
     key: 'server.shutdownDelay',
     flag: 'shutdown-delay-duration',
@@ -117,15 +119,15 @@ export const settings: readonly Setting[] = [
     help: 'bearer token towards kubelets, when there is no certificate',
   },
   {
-    key: 'kubelet.preferredAddressTypes',
-    flag: 'kubelet-preferred-address-types',
-    kind: 'list',
-  {
     key: 'kubelet.serviceAccount',
     flag: 'kubelet-service-account',
     kind: 'text',
     help: 'or NAMESPACE/NAME of the account that may enter kubelets; kexer asks for its tokens, for an hour each',
   },
+  {
+    key: 'kubelet.preferredAddressTypes',
+    flag: 'kubelet-preferred-address-types',
+    kind: 'list',
     help: 'which address of a node to dial (default InternalIP,Hostname,InternalDNS,ExternalIP,ExternalDNS)',
   },
   {

@@ -7,6 +7,8 @@ import { clustersResource } from '../clusters/directory.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import { type CallStages, noStages } from '../observe/stages.ts';
 
+import { asksForReasons } from './health.ts';
+import type { PeersEndpoint } from './peers-endpoint.ts';
 import type { Filter } from './pipeline.ts';
 import type { RequestContext } from './request-context.ts';
 import type { RequestAudits } from './request-audit.ts';
@@ -23,12 +25,15 @@ export function createFilters(deps: {
   authorizer: Pick<Authorizer, 'authorize'>;
   limits: Pick<RequestLimits, 'admit'>;
   shutdown: Shutdown;
+  /** Other kexers; left out: there are none. */
+  peers?: Pick<PeersEndpoint, 'handles' | 'authenticate'> | undefined;
   audit: Pick<RequestAudits, 'begin'>;
 }): readonly Filter[] {
   return [
     requestInfoFilter(),
     auditFilter(deps.audit),
     shutdownFilter(deps.shutdown),
+    ...(deps.peers === undefined ? [] : [authenticatePeerFilter(deps.peers)]),
     authenticateFilter(deps.authenticator),
     auditUserFilter(),
     limitsFilter(deps.limits),
@@ -68,14 +73,36 @@ function auditUserFilter(): Filter {
   return { name: 'audit-user', apply: (context) => context.audit?.received() };
 }
 
+/** What other kexers ask is for them alone, whoever else may be who they are; and their tokens are good for nothing else. */
+function authenticatePeerFilter(peers: Pick<PeersEndpoint, 'handles' | 'authenticate'>): Filter {
+  return {
+    name: 'authenticate-peer',
+    async apply(context) {
+      if (!peers.handles(context)) return;
+      context.caller = await peers.authenticate(context);
+      context.arrival.markKnown();
+    },
+  };
+}
+
 function authenticateFilter(authenticator: Pick<Authenticator, 'authenticate'>): Filter {
   return {
     name: 'authenticate',
     async apply(context) {
-      if (isOpen(context)) return;
+      if (context.callerIfKnown !== undefined) return; // a peer
+      const { path } = context;
+      const isForAll = isOpen(context);
+      if (isForAll && !(path.kind === 'own' && asksForReasons(path.info.path, path.query))) return;
       const { peer, headers, remoteAddress: source } = context.arrival;
-      context.caller = await stagesOf(context).run('authn', () => authenticator.authenticate({ peer, headers, source }));
-      context.observed?.identified(context.caller);
+      try {
+        context.caller = await stagesOf(context).run('authn', () =>
+          authenticator.authenticate({ peer, headers, source }),
+        );
+        context.observed?.identified(context.caller);
+      } catch (error) {
+        if (!isForAll) throw error;
+        return; // a stranger, who gets an answer without reasons
+      }
       context.arrival.markKnown();
     },
   };

@@ -1,5 +1,5 @@
 // /livez, /readyz and /healthz in kube-apiserver's format: `ok`, or with ?verbose or on failure a line for each named check. Open to
-// everybody, so a failure's reason is withheld here; the log has it.
+// everybody, so a failure's reason is withheld from strangers; the log has it, and whoever proves an identity and asks for ?verbose is told.
 
 import { textAnswer, type Answer } from './answer.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -7,6 +7,15 @@ import type { Shutdown } from './shutdown.ts';
 export interface HealthCheck {
   readonly name: string;
   readonly isHealthy: () => boolean;
+  /** Why it is not, or what is wrong though it is; '' or absent: nothing to say. Without secrets. */
+  readonly reason?: () => string;
+}
+
+const healthPaths = new Set(['/livez', '/readyz', '/healthz']);
+
+/** Whether reasons would be told in the answer, if its caller were known. */
+export function asksForReasons(path: string, query: URLSearchParams): boolean {
+  return healthPaths.has(path) && query.has('verbose');
 }
 
 export class Health {
@@ -19,16 +28,19 @@ export class Health {
     this.#shutdown = deps.shutdown;
   }
 
-  /** The answer to a health path, or undefined if it is none. */
-  answer(path: string, query: URLSearchParams): Answer | undefined {
+  /**
+   * The answer to a health path, or undefined if it is none.
+   * @param isKnown whether the caller has proven an identity.
+   */
+  answer(path: string, query: URLSearchParams, isKnown = false): Answer | undefined {
     const ping: HealthCheck = { name: 'ping', isHealthy: () => true };
     switch (path) {
       case '/livez':
       case '/healthz':
-        return report(path.slice(1), [ping], query);
+        return report(path.slice(1), [ping], query, isKnown);
       case '/readyz': {
         const shutdown: HealthCheck = { name: 'shutdown', isHealthy: () => !this.#shutdown.isStopping };
-        return report('readyz', [ping, ...this.#readiness, shutdown], query);
+        return report('readyz', [ping, ...this.#readiness, shutdown], query, isKnown);
       }
       default:
         return undefined;
@@ -36,13 +48,18 @@ export class Health {
   }
 }
 
-function report(name: string, checks: readonly HealthCheck[], query: URLSearchParams): Answer {
-  const results = checks.map((check) => ({ name: check.name, isHealthy: check.isHealthy() }));
+function report(name: string, checks: readonly HealthCheck[], query: URLSearchParams, isKnown: boolean): Answer {
+  const results = checks.map((check) => ({ check, isHealthy: check.isHealthy() }));
   const isHealthy = results.every((result) => result.isHealthy);
-  if (isHealthy && !query.has('verbose')) return textAnswer(200, 'ok');
-  const lines = results.map((result) =>
-    result.isHealthy ? `[+]${result.name} ok` : `[-]${result.name} failed: reason withheld`,
-  );
+  const isVerbose = query.has('verbose');
+  if (isHealthy && !isVerbose) return textAnswer(200, 'ok');
+  const lines = results.map((result) => lineOf(result.check, result.isHealthy, isKnown && isVerbose));
   lines.push(`${name} check ${isHealthy ? 'passed' : 'failed'}`);
   return textAnswer(isHealthy ? 200 : 500, `${lines.join('\n')}\n`);
+}
+
+function lineOf(check: HealthCheck, isHealthy: boolean, isTold: boolean): string {
+  const reason = isTold ? (check.reason?.() ?? '') : '';
+  if (isHealthy) return reason === '' ? `[+]${check.name} ok` : `[+]${check.name} ok: ${reason}`;
+  return `[-]${check.name} failed: ${reason === '' ? 'reason withheld' : reason}`;
 }

@@ -165,14 +165,18 @@ async function callOf(
 }
 
 /** Kexer's own paths. OpenAPI is answered 404: that is how an API server quietly has none. */
-function ownAnswer(deps: RouterDeps, path: RequestPath & { kind: 'own' }, { arrival }: RequestContext): Answer {
+function ownAnswer(
+  deps: RouterDeps,
+  path: RequestPath & { kind: 'own' },
+  { arrival, callerIfKnown }: RequestContext,
+): Answer {
   const { info, query } = path;
   if (info.isResourceRequest) {
     const isOurs = info.apiGroup === clustersResource.group && info.apiVersion === clustersResource.version;
     return isOurs ? deps.clusters.answer(info, query, arrival.headers) : pageNotFound;
   }
   return (
-    deps.health.answer(info.path, query) ??
+    deps.health.answer(info.path, query, callerIfKnown !== undefined) ??
     deps.version.answer(info.path) ??
     discoveryAnswer(info.path, arrival.method, arrival.headers) ??
     pageNotFound

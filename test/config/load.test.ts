@@ -44,6 +44,7 @@ describe('loadConfig', () => {
       shutdownDelay: 15_000,
       shutdownGracePeriod: 14_400_000,
     },
+    certificates: { extraNames: [] },
     kubelet: {
       insecureTls: false,
       preferredAddressTypes: ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'],
