@@ -102,6 +102,7 @@ export class SpdyConnection {
   readonly #silence: SilenceWatch | undefined;
   #pingTimer: Timer | undefined;
   #pingBytes = 0; // of our own pings and their echoes
+  readonly #readRuns = new Map<number, () => void>(); // by the ping whose echo they wait for
   #trafficAtPingTimer = 0;
   #lingerTimer: Timer | undefined;
   #queuedAtLinger = 0;
@@ -191,11 +192,18 @@ export class SpdyConnection {
   /** Sends a PING now. Nothing is sent while a silent server waits for its client, or behind bytes that do not leave. */
   ping(): void {
     if (this.#end !== undefined || this.#isLeaving || this.#isSilent || !this.isWritable) return;
-    const frame = this.#encoder.ping(this.#nextPingId);
-    this.#pingBytes += frame.length;
-    this.#writer.write(frame);
-    this.#silence?.pingSent(this.#nextPingId);
-    this.#nextPingId = this.#nextPingId + 2 > maxStreamId ? this.#nextPingId % 2 || 2 : this.#nextPingId + 2;
+    this.#sendPing();
+  }
+
+  /**
+   * Runs once when the peer has read all that was written so far, what streams hold until their reply included: a PING goes behind it, and peers
+   * echo in the order they read. Never on a connection that ends before.
+   */
+  onceRead(run: () => void): void {
+    if (this.#end !== undefined || this.#isLeaving) return;
+    const unreplied = [...this.#streams.values()].find((stream) => stream.isHolding);
+    if (unreplied === undefined) this.#readRuns.set(this.#sendPing(), run);
+    else unreplied.onceSent(() => this.onceRead(run));
   }
 
   /** Stops reading the whole socket until each pause has its resume. Frames of the chunk in hand are still delivered. */
@@ -233,6 +241,17 @@ export class SpdyConnection {
     this.#finish(error === undefined ? { how: 'closed' } : { how: 'error', error });
     this.#writer.abandon();
     this.#socket.destroy();
+  }
+
+  /** @returns its id. */
+  #sendPing(): number {
+    const id = this.#nextPingId;
+    const frame = this.#encoder.ping(id);
+    this.#pingBytes += frame.length;
+    this.#writer.write(frame);
+    this.#silence?.pingSent(id);
+    this.#nextPingId = id + 2 > maxStreamId ? id % 2 || 2 : id + 2;
+    return id;
   }
 
   /** Bytes both ways without our pings, which would otherwise put off the next one. */
@@ -373,6 +392,9 @@ export class SpdyConnection {
     if (id % 2 === this.#nextPingId % 2) {
       this.#pingBytes += frame.length; // the echo of ours
       this.#silence?.pongHeard(id);
+      const run = this.#readRuns.get(id);
+      this.#readRuns.delete(id);
+      run?.();
       return;
     }
     this.#answer(frame);

@@ -70,6 +70,7 @@ export class OpenStream implements SpdyStream {
   #isRemoteOver = false;
   /** Set while a stream of ours waits for its reply and has something to send. */
   #held: { chunks: Buffer[]; bytes: number; hasEnd: boolean } | undefined;
+  #sentRun: (() => void) | undefined;
 
   constructor(
     carrier: SpdyStreamCarrier,
@@ -89,6 +90,16 @@ export class OpenStream implements SpdyStream {
 
   get isReplied(): boolean {
     return this.#isReplied;
+  }
+
+  /** It has something to send and waits for its reply. */
+  get isHolding(): boolean {
+    return this.#held !== undefined;
+  }
+
+  /** Runs once when what it holds has been sent; one at a time. */
+  onceSent(run: () => void): void {
+    this.#sentRun = run;
   }
 
   setHandlers(handlers: SpdyStreamHandlers): void {
@@ -198,6 +209,9 @@ export class OpenStream implements SpdyStream {
     for (const bytes of held.chunks) this.#carrier.sendData(this.id, bytes);
     this.#dropHeld();
     if (held.hasEnd) this.end();
+    const run = this.#sentRun;
+    this.#sentRun = undefined;
+    run?.();
   }
 
   #dropHeld(): void {

@@ -2,9 +2,8 @@
 // it comes; the status goes last, and Close 1000 after it, because clients drop a status that another close code follows.
 
 import { Buffer } from 'node:buffer';
-import type { Duplex } from 'node:stream';
 
-import type { Clock, Timer } from '../base/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { SpdyConnection, type SpdyStream, type SpdyStreamHandlers } from '../net/spdy-connection.ts';
@@ -25,6 +24,7 @@ import { HeldClient } from './held-client.ts';
 import { Outcome, type Verdict } from './outcome.ts';
 import type { Session, SessionEnd } from './session.ts';
 import { maxHeldBytes, StdinGate } from './stdin-gate.ts';
+import { StdinTail } from './stdin-tail.ts';
 import { Valve } from './valve.ts';
 import { verdictEnd } from './verdict-end.ts';
 
@@ -53,9 +53,6 @@ const noCloseCode = 1005;
 
 const empty = Buffer.alloc(0);
 
-/** How long a command may take nothing of what a client sent before its Close, or not end after that. */
-const closedClientTimeoutMs = 10_000;
-
 /** By channel; made once, since every chunk of output needs one. */
 const channelBytes = [0, 1, 2, 3, 4].map(channelByte);
 
@@ -71,9 +68,7 @@ export class ExecTranslate implements RunningStream {
   readonly #stdinGate: StdinGate;
   readonly #stdin: SpdyStream | undefined;
   readonly #resize: SpdyStream | undefined;
-  #waitTimer: Timer | undefined;
-  readonly #clock: Clock;
-  readonly #kubeletSocket: Duplex;
+  readonly #stdinTail: StdinTail;
   #outputSincePong: number;
   #end: SessionEnd | undefined;
 
@@ -84,9 +79,6 @@ export class ExecTranslate implements RunningStream {
   ) {
     this.#session = deps.session;
     this.#options = options;
-    this.#waitTimer = undefined;
-    this.#clock = deps.clock;
-    this.#kubeletSocket = legs.kubelet.socket;
     this.#outputSincePong = 0;
     this.#end = undefined;
     this.#decoder = new ChannelDecoder({
@@ -121,6 +113,7 @@ export class ExecTranslate implements RunningStream {
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
     );
     this.#toClient = new Valve(this.#kubelet, this.#client);
+    this.#stdinTail = new StdinTail({ clock: deps.clock, kubelet: this.#kubelet }, () => this.#leave());
     this.#stdinGate = new StdinGate({ clock: deps.clock, client: this.#client, kubelet: this.#kubelet }, () =>
       this.#failStdin(),
     );
@@ -144,6 +137,7 @@ export class ExecTranslate implements RunningStream {
   }
 
   #output(channel: number, bytes: Buffer): void {
+    if (!this.#client.isOpen) return; // it has left, and the command is still given its stdin
     this.#session.countOut(bytes.length);
     this.#toClient.check(this.#send(channel, bytes));
     this.#outputSincePong += bytes.length;
@@ -192,7 +186,7 @@ export class ExecTranslate implements RunningStream {
   }
 
   #finish(verdict: Verdict): void {
-    this.#end ??= verdictEnd(verdict);
+    this.#end = endOf(verdict, this.#end);
     this.#stdinGate.stop();
     const status = this.#statusBytes(verdict);
     if (status.length > 0) this.#send(channels.error, status);
@@ -217,38 +211,37 @@ export class ExecTranslate implements RunningStream {
     // After a verdict this is the client's answer to our Close.
     this.#end ??= clientEnd(end);
     this.#stdinGate.stop();
-    // Before v5 an orderly Close is a client's only end of stdin: fabric8 ends an upload so, and kubelets give the command all of it.
+    // Before v5 an orderly Close is a client's only end of stdin. Not of a failed or half-closed socket: that may be a client that was cut.
     const isOrderly = end.how === 'close' && (end.code === 1000 || end.code === noCloseCode);
     if (isOrderly && this.#options.version !== 5 && this.#stdin !== undefined && !this.#outcome.isDecided) {
-      this.#stdin.end();
-      this.#toClient.open();
-      this.#waitForCommand();
+      this.#toClient.open(); // output goes nowhere now, and must not hold the command
+      this.#stdinTail.start(this.#stdin);
       return;
     }
     this.#outcome.abandon();
     this.#kubelet.destroy();
   }
 
-  /** Until the command ends, which finishes the session as ever, or nothing moves; its output goes nowhere. */
-  #waitForCommand(): void {
-    const { writableLength } = this.#kubeletSocket;
-    this.#waitTimer = this.#clock.after(closedClientTimeoutMs, () => {
-      if (this.#kubeletSocket.writableLength < writableLength) {
-        this.#waitForCommand();
-        return;
-      }
-      this.#outcome.abandon();
-      this.#kubelet.destroy();
-    });
+  /** The command has its stdin, and its client has long left. */
+  #leave(): void {
+    this.#outcome.abandon();
+    this.#kubelet.goaway();
   }
 
   async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {
     const clientClosed = socketClosed(legs.client.socket);
     await socketClosed(legs.kubelet.socket);
-    this.#waitTimer?.cancel();
+    this.#stdinTail.stop();
     await clientClosed;
     return this.#end ?? { cause: 'internal', message: 'both connections were closed' };
   }
+}
+
+/** The first cause counts; the exit code of a command whose client had said all and left is still worth a record. */
+function endOf(verdict: Verdict, known: SessionEnd | undefined): SessionEnd {
+  const end = verdictEnd(verdict);
+  if (known === undefined) return end;
+  return known.cause === 'clientGone' && end.exitCode !== undefined ? { ...known, exitCode: end.exitCode } : known;
 }
 
 /** v5 is spoken by kube-apiserver's translator, which writes a status anew from what it understood. */

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 
 import { KexerError } from '../base/errors.ts';
 import { unreachable } from '../base/unreachable.ts';
-import type { SpdyEnd } from '../net/spdy-connection.ts';
+import type { SpdyConnection, SpdyEnd } from '../net/spdy-connection.ts';
 import type { HeaderList } from '../protocol/spdy/frame.ts';
 import type { SessionEnd } from './session.ts';
 
@@ -26,11 +26,18 @@ export interface RunningStream {
 /** Idle connections are pinged so often: load balancers forget them after a minute at the earliest, and a ping costs a wakeup. */
 const pingIntervalMs = 30_000;
 
+/**
+ * How long a kubelet may take nothing of what its client had sent before it left. Longer is of no use: without a client there is no result, and
+ * a command that reads slowly gets it all as long as it reads.
+ */
+export const farewellTimeoutMs = 3_000;
+
 /** A kubelet that could answer and does not for as long as TCP keepalive gives a machine (net/keep-alive.ts) hangs or is gone. */
 export const kubeletKeepalive = {
   pingIntervalMs,
   silenceLimitMs: 150_000,
   isPeerKnownToAnswer: true, // spdystream answers pings whatever is above it
+  lingerTimeoutMs: farewellTimeoutMs,
 } as const;
 
 /** A client may be suspended for a while (Ctrl-Z) and live on with kube-apiserver; as long as Linux resends to a machine that is gone. */
@@ -79,6 +86,15 @@ export function backendEndText(backend: string, end: SpdyEnd): string {
     default:
       return unreachable(end);
   }
+}
+
+/**
+ * Ends the backend's leg of forwarded ports whose client has left. What it sent before it left in order (GOAWAY, Close, FIN) still goes to the
+ * ports, as it does by kube-apiserver; behind an error nothing is known to be whole.
+ */
+export function leaveBackend(backend: SpdyConnection, end: { readonly how: string }): void {
+  if (end.how === 'goaway' || end.how === 'close' || end.how === 'fin') backend.goaway();
+  else backend.destroy();
 }
 
 /** How a client's connection ended before its session did. */

@@ -15,6 +15,7 @@ import {
   clientKeepalive,
   backendEndText,
   kubeletKeepalive,
+  leaveBackend,
   type Leg,
   lingerTimeoutMs,
   type RunningStream,
@@ -178,7 +179,8 @@ export class PortChannels implements RunningStream {
     this.#isOver = true;
     this.#end ??= clientEnd(end);
     this.#gate.stop();
-    this.#kubelet.destroy();
+    for (const stream of this.#data) stream.end();
+    leaveBackend(this.#kubelet, end);
   }
 
   async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {

@@ -14,6 +14,7 @@ import {
   clientKeepalive,
   backendEndText,
   kubeletKeepalive,
+  leaveBackend,
   type Leg,
   lingerTimeoutMs,
   type RunningStream,
@@ -147,7 +148,7 @@ export class PortRelay implements RunningStream {
   #clientEnded(end: SpdyEnd): void {
     this.#isOver = true;
     this.#end ??= clientEnd(end);
-    this.#kubelet.destroy();
+    leaveBackend(this.#kubelet, end);
   }
 
   async #whenClosed(client: Duplex, kubelet: Duplex): Promise<SessionEnd> {

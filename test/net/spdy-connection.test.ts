@@ -351,6 +351,23 @@ describe('SpdyConnection pings', () => {
     expect({ whileFull, after: harness.connection.bytesOut - before }).to.deep.equal({ whileFull: 0, after: 0 });
   });
 
+  it('tells when the peer has read what was written, what waited for a reply included', async () => {
+    const { connection, peer } = startConnection('client');
+    const told: string[] = [];
+    const stream = connection.createStream([['streamtype', 'stdin']], {});
+    stream.write(Buffer.from('held'));
+    stream.end();
+    connection.onceRead(() => told.push('read'));
+    await settle();
+    expect([peer.take().length, told]).to.deep.equal([1, []]); // the SYN_STREAM alone
+    peer.send(peer.encoder.synReply(1, []));
+    await settle();
+    expect([peer.take().at(-1), told]).to.deep.equal(['ping 1', []]);
+    peer.send(peer.encoder.ping(1), peer.encoder.ping(1));
+    await settle();
+    expect(told).to.deep.equal(['read']);
+  });
+
   it('ends a peer that sends pings and never reads the answers', async () => {
     const { connection, peer, ends } = startConnection('server', { pair: { highWaterMark: 1024 } });
     peer.socket.pause();

@@ -12,6 +12,7 @@ import { expect } from 'chai';
 import { systemClock } from '../../src/base/clock.ts';
 import { Scope } from '../../src/base/scope.ts';
 import { SpdyConnection, type SpdyEnd, type SpdyStream } from '../../src/net/spdy-connection.ts';
+import { until } from '../streams/support/rig.ts';
 
 const pod = {
   kind: 'Pod',
@@ -126,6 +127,7 @@ describe('SpdyConnection with kubectl', function () {
       ends.length = 0;
       const stdin = Buffer.alloc(2_000_000, 'kexer ');
       const result = await exec(stdin);
+      await until(() => ends.length > 0); // kubectl may be gone before its FIN is read here
       expect({ ...result, stdout: result.stdout.equals(stdin), ends }).to.deep.equal({
         code: 3,
         stdout: true,

@@ -279,15 +279,107 @@ describe('ExecTranslate', () => {
     });
   }
 
-  it('waits in v4 no longer than 10 s without progress for a command that goes on after the Close', async () => {
+  it('records the exit code of a command whose client has said Close in v4', async () => {
     start({ version: 4 });
     await ready();
     void client.connection.close(1000);
     await until(() => rig.kubelet.of('stdin').end === 'fin');
-    rig.clock.advance(10_000); // in which the end of stdin left
-    rig.clock.advance(10_000);
+    endOfCommand(runtimeExit);
+    await until(() => rig.ended !== undefined);
+    expect(rig.ended).to.deep.equal({
+      cause: 'clientGone',
+      message: 'the client closed the connection',
+      exitCode: 3,
+    });
+  });
+
+  it('waits in v4 for 10 s once the kubelet has read all of stdin, whatever the command prints meanwhile', async () => {
+    start({ version: 4 });
+    await ready();
+    void client.connection.close(1000);
+    await until(() => rig.kubelet.of('stdin').end === 'fin');
+    await quiet();
+    rig.kubelet.of('stdout').stream.write(Buffer.from('and on it goes'));
+    await quiet();
+    rig.clock.advance(9_999);
+    await quiet();
+    expect(rig.kubelet.end).to.equal(undefined);
+    rig.clock.advance(1);
     await until(() => rig.kubelet.end !== undefined);
     await until(() => rig.ended !== undefined);
+    expect([rig.kubelet.end, rig.session.bytesOut]).to.deep.equal([{ how: 'goaway' }, 0]);
+  });
+
+  it('waits in v4 as long as the command reads, and 10 min if it does not', async () => {
+    start({ version: 4 }, { highWaterMark: 16 * 1024 });
+    await ready();
+    const bytes = 100 * 1024; // below what shuts the gate, and more than the kubelet's socket takes
+    client.send(0, Buffer.alloc(bytes));
+    await quiet();
+    const stdin = (): number => rig.kubelet.of('stdin').data.reduce((sum, { length }) => sum + length, 0);
+    expect(stdin()).to.equal(bytes);
+    rig.kubelet.connection.pause(); // the command reads no more
+    client.send(0, Buffer.alloc(bytes));
+    void client.connection.close(1000);
+    await quiet();
+    rig.clock.advance(599_999);
+    await quiet();
+    expect([rig.kubelet.end, rig.ended]).to.deep.equal([undefined, undefined]);
+    rig.kubelet.connection.resume();
+    await until(() => rig.kubelet.of('stdin').end === 'fin');
+    await quiet(); // for the echo behind it
+    expect(stdin()).to.equal(2 * bytes);
+    rig.clock.advance(9_999);
+    await quiet();
+    expect(rig.ended).to.equal(undefined);
+    rig.clock.advance(1);
+    await until(() => rig.ended !== undefined);
+  });
+
+  it('gives up in v4 when nothing of stdin has left for 10 min after the Close', async () => {
+    start({ version: 4 }, { highWaterMark: 16 * 1024 });
+    await ready();
+    rig.kubelet.connection.pause();
+    client.send(0, Buffer.alloc(100 * 1024));
+    void client.connection.close(1000);
+    await quiet();
+    rig.clock.advance(600_000);
+    await quiet();
+    rig.clock.advance(600_000); // some of it left at first
+    rig.clock.advance(3_000);
+    await until(() => rig.innerKubeletSocket.destroyed);
+    await until(() => rig.ended !== undefined);
+  });
+
+  for (const version of [1, 4] as const) {
+    it(`does not wait for a command without stdin in v${version}`, async () => {
+      start({ version, hasStdin: false });
+      await ready();
+      void client.connection.close(1000);
+      await until(() => rig.kubelet.end !== undefined);
+      await until(() => rig.ended !== undefined);
+    });
+  }
+
+  it('does not wait in v4 after a Close with any other code', async () => {
+    start({ version: 4 });
+    await ready();
+    void client.connection.close(1001);
+    await until(() => rig.kubelet.end !== undefined);
+    expect(rig.kubelet.of('stdin').end).to.equal('cut');
+    await until(() => rig.ended !== undefined);
+  });
+
+  it('is ended from outside while it waits in v4, and by a kubelet that is lost', async () => {
+    for (const lose of [() => rig.piece.end('drained'), () => void rig.kubelet.socket.destroy()]) {
+      start({ version: 4 });
+      await ready();
+      void client.connection.close(1000);
+      await until(() => rig.kubelet.of('stdin').end === 'fin');
+      lose();
+      await until(() => rig.ended !== undefined);
+      expect([rig.ended?.cause, rig.ended?.exitCode]).to.deep.equal(['clientGone', undefined]);
+    }
   });
 
   it('does not end stdin in v4 when the client is cut', async () => {

@@ -84,8 +84,14 @@ describe('PortChannels', () => {
   it('closes the leg of the kubelet when the client leaves', async () => {
     await start();
     await quiet();
+    client.send(0, 'the last words');
     void client.connection.close(1000);
     await until(() => rig.kubelet.end !== undefined);
+    expect([Buffer.concat(stream('data', 0).data).toString(), stream('data', 0).end, rig.kubelet.end]).to.deep.equal([
+      'the last words',
+      'fin',
+      { how: 'goaway' },
+    ]);
     await until(() => rig.ended !== undefined);
     expect(rig.ended?.cause).to.equal('clientGone');
   });

@@ -101,6 +101,40 @@ describe('PortRelay', () => {
     expect(client.end).to.deep.equal({ how: 'goaway' });
   });
 
+  it('gives the kubelet what a client sent before it left in order, however slowly it reads', async () => {
+    const data = client.open('data', pair('0'));
+    await until(() => rig.kubelet.streams.length === 1);
+    rig.kubelet.connection.pause();
+    await quiet();
+    data.stream.write(Buffer.alloc(200 * 1024, 'x'));
+    data.stream.end();
+    client.connection.goaway();
+    await until(() => client.isClosed);
+    rig.clock.advance(2_999);
+    rig.kubelet.connection.resume();
+    await until(() => rig.kubelet.end !== undefined);
+    expect([rig.kubelet.text('data').length, rig.kubelet.of('data').end, rig.kubelet.end.how]).to.deep.equal([
+      200 * 1024,
+      'fin',
+      'goaway',
+    ]);
+    await until(() => rig.ended !== undefined);
+    expect(rig.ended?.cause).to.equal('clientGone');
+  });
+
+  it('waits for no kubelet that reads nothing once the client has left', async () => {
+    const data = client.open('data', pair('0'));
+    await until(() => rig.kubelet.streams.length === 1);
+    rig.kubelet.connection.pause();
+    data.stream.write(Buffer.alloc(200 * 1024));
+    client.connection.goaway();
+    await until(() => client.isClosed);
+    rig.clock.advance(3_000); // in which some of it left
+    await quiet();
+    rig.clock.advance(3_000);
+    await until(() => rig.ended !== undefined);
+  });
+
   it('closes the leg of the kubelet when the client leaves', async () => {
     client.open('data', pair('0'));
     await until(() => rig.kubelet.streams.length === 1);
