@@ -31,17 +31,31 @@ export class AccessRefused extends StatusError {
   }
 }
 
+/** Since the start: questions by where their answer came from, and those refused because too many were under way. */
+export interface AccessCounts {
+  readonly hit: number;
+  readonly joined: number;
+  readonly miss: number;
+  readonly refused: number;
+}
+
 export class Authorizer {
   readonly #reviews: Pick<Reviews, 'reviewAccess'>;
   readonly #maxInFlight: number;
   readonly #cache: TtlCache<AccessAnswer>;
   readonly #flights: SingleFlight<AccessAnswer>;
+  readonly #counts: { -readonly [K in keyof AccessCounts]: number };
 
   constructor(deps: { reviews: Pick<Reviews, 'reviewAccess'>; clock: Clock }, options: { maxInFlight?: number } = {}) {
     this.#reviews = deps.reviews;
     this.#maxInFlight = options.maxInFlight ?? defaultMaxInFlight;
     this.#cache = new TtlCache({ clock: deps.clock }, { maxEntries });
     this.#flights = new SingleFlight();
+    this.#counts = { hit: 0, joined: 0, miss: 0, refused: 0 };
+  }
+
+  get counts(): AccessCounts {
+    return { ...this.#counts };
   }
 
   /** @throws StatusError 403 with kube-apiserver's words, and what {@link review} throws. */
@@ -55,7 +69,11 @@ export class Authorizer {
     if (user.groups.includes(groupMasters)) return privileged;
     const key = keyOf(user, question);
     const known = this.#cache.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#counts.hit += 1;
+      return known;
+    }
+    this.#counts[this.#flights.has(key) ? 'joined' : 'miss'] += 1;
     return this.#flights.run(key, () => this.#ask(key, user, question));
   }
 
@@ -67,6 +85,7 @@ export class Authorizer {
   async #ask(key: string, user: UserInfo, question: AccessQuestion): Promise<AccessAnswer> {
     // This flight is not in `size` yet.
     if (this.#flights.size >= this.#maxInFlight) {
+      this.#counts.refused += 1;
       throw new StatusError(
         tooManyRequests('too many access reviews are under way, please try again', retryAfterSeconds),
       );

@@ -24,6 +24,17 @@ export interface TokenLimits {
   readonly maxWaitingPerSource?: number;
 }
 
+/** Since the start. */
+export interface TokenCounts {
+  /** Questions by where their answer came from: memory, a review under way, a review of their own. */
+  readonly hit: number;
+  readonly joined: number;
+  readonly miss: number;
+  /** Refused because too many of one address waited, or too many reviews were under way. */
+  readonly refusedWaiting: number;
+  readonly refusedReviews: number;
+}
+
 export class TokenAuthenticator {
   readonly #reviews: Pick<Reviews, 'reviewToken'>;
   readonly #maxInFlight: number;
@@ -33,6 +44,7 @@ export class TokenAuthenticator {
   readonly #flights: SingleFlight<TokenAnswer>;
   /** Of this process: the cache holds no token and nothing that could be compared with one elsewhere. */
   readonly #hmacKey: Buffer;
+  readonly #counts: { -readonly [K in keyof TokenCounts]: number };
 
   constructor(deps: { reviews: Pick<Reviews, 'reviewToken'>; clock: Clock }, options: TokenLimits) {
     this.#reviews = deps.reviews;
@@ -42,6 +54,11 @@ export class TokenAuthenticator {
     this.#cache = new TtlCache({ clock: deps.clock }, { maxEntries });
     this.#flights = new SingleFlight();
     this.#hmacKey = randomBytes(32);
+    this.#counts = { hit: 0, joined: 0, miss: 0, refusedWaiting: 0, refusedReviews: 0 };
+  }
+
+  get counts(): TokenCounts {
+    return { ...this.#counts };
   }
 
   /**
@@ -52,11 +69,16 @@ export class TokenAuthenticator {
   async authenticate(token: string, source: string): Promise<TokenAnswer> {
     const key = createHmac('sha256', this.#hmacKey).update(token).digest('base64');
     const known = this.#cache.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#counts.hit += 1;
+      return known;
+    }
     if (this.#waiting.fullFor(source) !== undefined) {
+      this.#counts.refusedWaiting += 1;
       throw refusal('too many requests from this address wait for their tokens to be reviewed, please try again');
     }
     const place = this.#waiting.take(source);
+    this.#counts[this.#flights.has(key) ? 'joined' : 'miss'] += 1;
     try {
       return await this.#flights.run(key, () => this.#review(key, token, source));
     } finally {
@@ -66,8 +88,12 @@ export class TokenAuthenticator {
 
   /** Runs as a flight, so that a token somebody already asks about does not count twice; this flight is not in `size` yet. */
   async #review(key: string, token: string, source: string): Promise<TokenAnswer> {
-    if (this.#flights.size >= this.#maxInFlight) throw refusal('too many tokens are being reviewed, please try again');
+    if (this.#flights.size >= this.#maxInFlight) {
+      this.#counts.refusedReviews += 1;
+      throw refusal('too many tokens are being reviewed, please try again');
+    }
     if (this.#reviewing.fullFor(source) !== undefined) {
+      this.#counts.refusedReviews += 1;
       throw refusal('too many tokens from this address are being reviewed, please try again');
     }
     const slot = this.#reviewing.take(source);

@@ -56,6 +56,11 @@ export class SingleFlight<V> {
     return this.#flights.size;
   }
 
+  /** Whether {@link run} would join a call in flight. */
+  has(key: string): boolean {
+    return this.#flights.has(key);
+  }
+
   run(key: string, work: () => Promise<V>): Promise<V> {
     const running = this.#flights.get(key);
     if (running !== undefined) return running;

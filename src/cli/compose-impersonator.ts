@@ -14,7 +14,7 @@ import type { Logger } from '../observe/logger.ts';
 export interface Impersonator {
   readonly credential: Credential;
   /** Only of a token that kexer asks for: how often it did. */
-  readonly tokens?: Pick<RequestedToken, 'counts'>;
+  readonly tokens?: Pick<RequestedToken, 'counts' | 'expiresAtMs'>;
   /** Asks for the first token, so that what is missing is known before somebody needs it. Never rejects. */
   readonly start: () => Promise<void>;
 }

@@ -43,7 +43,7 @@ export interface ComposedSessions {
 export interface SessionParts {
   /** Kexer's own, for EndpointSlices. */
   readonly own: KubeClient;
-  readonly reviews: Reviews;
+  readonly reviews: Pick<Reviews, 'reviewToken' | 'reviewAccess'>;
   readonly redactor: Redactor;
   readonly serving: { readonly current: KeyPairPem };
 }

@@ -47,6 +47,7 @@ import { SessionExpiry } from '../streams/session-expiry.ts';
 import { SessionLimits } from '../streams/session-limits.ts';
 
 import { composeAudit } from './compose-audit.ts';
+import { composeMetrics } from './compose-metrics.ts';
 import { composeServing } from './compose-certs.ts';
 import { composeImpersonator, requestedToken } from './compose-impersonator.ts';
 
@@ -100,6 +101,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   };
   // First, so that it ends last: the end of a session is an event too.
   const auditLog = await composeAudit(deps, config.audit);
+  const metrics = await composeMetrics(deps, config);
   const own = clientOf(access.credential);
   const bare = clientOf({ kind: 'none' });
   const impersonation = await composeImpersonator({ clock, log, own }, config.identity);
@@ -114,7 +116,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const namespace = config.kubeconfig === undefined ? access.namespace : undefined;
   const serving = await composeServing(deps, config, { own, namespace, stats: certificates, notes });
 
-  const reviews = new Reviews({ client: own, clock });
+  const reviews = metrics.observedReviews(new Reviews({ client: own, clock }));
   const trust = new TrustWatch({
     client: own,
     clock,
@@ -174,7 +176,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const bandwidth = { perUser: config.limits.bytesPerSecondPerUser, total: config.limits.bytesPerSecond };
   const sessions = new SessionRegistry({
     clock,
-    observer: joinObservers(lines.sessionLines(log), limits, rights, expiry),
+    observer: joinObservers(lines.sessionLines(log), metrics.sessions, limits, rights, expiry),
     bandwidth: bandwidth.perUser + bandwidth.total === 0 ? undefined : new Bandwidth({ clock }, bandwidth),
   });
   const pods = new PodWatches({
@@ -200,13 +202,25 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const clusters = new ClustersResource({ clock, directory, isReady });
   const maxBodyBytes = config.limits.bodyBytes;
   const versionInfo = new VersionInfo(version);
-  const route = createRoute({ clock, directory, streams, clusters, health, version: versionInfo, maxBodyBytes });
-  const requestLimits = new RequestLimits({ clock }, requestLimitOptions(config.limits));
+  const route = createRoute({
+    clock,
+    directory,
+    streams,
+    clusters,
+    health,
+    version: versionInfo,
+    metrics: metrics.answers,
+    maxBodyBytes,
+  });
+  const requestLimits = new RequestLimits(
+    { clock, eventLoopDelayMs: metrics.eventLoopDelayMs },
+    requestLimitOptions(config.limits),
+  );
   const audit = new RequestAudits({ clock, log: auditLog });
   const filters = createFilters({ authenticator, authorizer, limits: requestLimits, shutdown, audit });
   const { shutdownDelay: delayMs, shutdownGracePeriod: gracePeriodMs } = config.server;
   const server = new Server(
-    { clock, log, filters, route, shutdown, sessions, audit },
+    { clock, log, filters, route, shutdown, sessions, audit, observer: metrics.observer },
     {
       pair: serving.current,
       drain: { delayMs, gracePeriodMs },
@@ -216,6 +230,22 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   );
   serving.onChange((pair) => {
     server.replacePair(pair);
+  });
+
+  metrics.readFrom({
+    sessions,
+    requests: () => server.running(),
+    tokens,
+    authorizer,
+    limits: requestLimits,
+    strangerConnectionsRefused: () => server.refusedConnections,
+    detours,
+    rights,
+    pods,
+    audit: auditLog,
+    certificates,
+    accountTokens: new Map([['impersonator', impersonation?.tokens]]),
+    readiness: () => health.readiness(),
   });
 
   const port = await server.listen({ host: config.server.bindAddress, port: config.server.securePort });

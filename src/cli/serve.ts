@@ -15,7 +15,7 @@ import { kexerVersion } from './version.ts';
 export async function runServe(argv: readonly string[], io: CommandIo): Promise<number> {
   if (argv.includes('--help') || argv.includes('-h')) return runHelp([], io);
   const config = await loadConfig({ argv, environment: io.environment });
-  const log = createLogger({ level: config.log.level });
+  const log = createLogger(config.log);
   const version = kexerVersion();
   const scope = new Scope();
   const stopOrder = waitForStop(io);

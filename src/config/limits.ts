@@ -4,7 +4,7 @@
 import { z } from 'zod/v3';
 
 import type { Setting } from './settings.ts';
-import { group, wanted } from './values.ts';
+import { duration, group, wanted } from './values.ts';
 
 const countWanted = 'a whole number, 0 for no limit';
 const count = (defaultValue: number) =>
@@ -36,6 +36,8 @@ export const limits = group({
   /** Watches and calls to proxy subresources: as kube-apiserver, not counted as requests. */
   longRunningPerUser: count(2000),
   longRunning: count(10_000),
+  /** New sessions are refused while the event loop is later than this (its 99th percentile over some ten seconds). */
+  eventLoopDelay: duration(2000),
   /** Of one address: what has not been authenticated yet. */
   strangerConnectionsPerSource: count(2000),
   strangerRequestsPerSource: count(1000),
@@ -104,6 +106,12 @@ export const limitSettings: readonly Setting[] = [
     flag: 'max-long-running',
     kind: 'integer',
     help: 'of all users together (default 10000)',
+  },
+  {
+    key: 'limits.eventLoopDelay',
+    flag: 'max-event-loop-delay',
+    kind: 'duration',
+    help: 'refuse new sessions while kexer is so late with everything (default 2s)',
   },
   {
     key: 'limits.strangerConnectionsPerSource',

@@ -7,6 +7,7 @@ import { audit } from './audit.ts';
 import { certificates } from './certificates.ts';
 import { limits } from './limits.ts';
 import { peers } from './peers.ts';
+import { tracing } from './tracing.ts';
 import { duration, file, flag, group, wanted } from './values.ts';
 
 /** Address types of a node in kube-apiserver's spelling. */
@@ -94,7 +95,13 @@ const sessions = group({
   endOnExpiry: flag().default(false),
 });
 
-const log = group({ level: z.enum(logLevels, wanted(`one of ${logLevels.join(', ')}`)).default('info') });
+const logFormats = ['json', 'text'] as const;
+
+const log = group({
+  level: z.enum(logLevels, wanted(`one of ${logLevels.join(', ')}`)).default('info'),
+  /** JSON for machines, text for people. */
+  format: z.enum(logFormats, wanted(`one of ${logFormats.join(', ')}`)).default('json'),
+});
 
 /** Rules between settings are in rules.ts, so that they are checked even when a single value is wrong. */
 export const configSchema = group({
@@ -110,6 +117,7 @@ export const configSchema = group({
   audit: audit.default({}),
   peers: peers.default({}),
   log: log.default({}),
+  tracing: tracing.default({}),
 });
 
 type Frozen<T> = T extends readonly (infer E)[]

@@ -4,6 +4,7 @@
 import { auditSettings } from './audit.ts';
 import { certificateSettings } from './certificates.ts';
 import { limitSettings } from './limits.ts';
+import { tracingSettings } from './tracing.ts';
 import { peerSettings } from './peers.ts';
 
 /** How a word of the command line or the environment becomes a value. */
@@ -167,6 +168,13 @@ export const settings: readonly Setting[] = [
     kind: 'text',
     help: 'trace, debug, info, warn, error, fatal or silent (default info)',
   },
+  {
+    key: 'log.format',
+    flag: 'log-format',
+    kind: 'text',
+    help: 'json (default) or text, for people',
+  },
+  ...tracingSettings,
 ];
 
 /** `secure-port` → `KEXER_SECURE_PORT`. */

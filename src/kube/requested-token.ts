@@ -76,6 +76,12 @@ export class RequestedToken implements TokenSource {
     return { ...this.#counts };
   }
 
+  /** When the token in hand ends, by the wall clock; undefined: there is none yet. */
+  get expiresAtMs(): number | undefined {
+    if (this.#held === undefined) return undefined;
+    return Math.round(this.#clock.now() + this.#held.expiresAtMs - this.#clock.monotonic());
+  }
+
   /** kube-apiserver refused the token in hand, say because the account was made anew: the next `read` asks for another. */
   invalidate(): void {
     this.#isRefused = true;

@@ -6,10 +6,14 @@ import type { Writable } from 'node:stream';
 
 import { describeError } from '../base/errors.ts';
 
+import { textLine } from './log-text.ts';
+
 export type Logger = PinoLogger;
 
 export interface LoggerOptions {
   readonly level: string;
+  /** Default json; text is for people. */
+  readonly format?: 'json' | 'text';
   /** Default: standard error, written at once, so that no line is lost when the process ends. */
   readonly destination?: Writable;
 }
@@ -22,9 +26,9 @@ export function createLogger(options: LoggerOptions): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: errorText },
   };
-  return options.destination === undefined
-    ? pino(settings, pino.destination({ fd: 2, sync: true }))
-    : pino(settings, options.destination);
+  const destination = options.destination ?? pino.destination({ fd: 2, sync: true });
+  if (options.format !== 'text') return pino(settings, destination);
+  return pino(settings, { write: (line: string) => void destination.write(textLine(line)) });
 }
 
 /** An error as one line: its text and its causes', never a stack with values, never a credential. */

@@ -38,13 +38,16 @@ export class Health {
       case '/livez':
       case '/healthz':
         return report(path.slice(1), [ping], query, isKnown);
-      case '/readyz': {
-        const shutdown: HealthCheck = { name: 'shutdown', isHealthy: () => !this.#shutdown.isStopping };
-        return report('readyz', [ping, ...this.#readiness, shutdown], query, isKnown);
-      }
+      case '/readyz':
+        return report('readyz', [ping, ...this.readiness()], query, isKnown);
       default:
         return undefined;
     }
+  }
+
+  /** What /readyz asks for; all of it must be so. */
+  readiness(): readonly HealthCheck[] {
+    return [...this.#readiness, { name: 'shutdown', isHealthy: () => !this.#shutdown.isStopping }];
   }
 }
 

@@ -143,6 +143,11 @@ export class Listener {
     return address.port;
   }
 
+  /** Connections that were not taken because their address has too many. */
+  get refusedConnections(): number {
+    return this.#strangers.refused;
+  }
+
   /** New connections get the new pair; those that exist keep theirs. */
   replacePair(pair: KeyPairPem): void {
     this.#tls.setSecureContext(secureOptions(pair));

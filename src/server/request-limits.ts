@@ -15,6 +15,20 @@ import { streamKindOf } from '../streams/kind.ts';
 
 import type { RequestContext } from './request-context.ts';
 
+/** As the settings under `limits` are called. */
+export const limitNames = [
+  'sessionsPerUser',
+  'sessions',
+  'sessionStartsPerUser',
+  'sessionStarts',
+  'longRunningPerUser',
+  'longRunning',
+  'requestsPerUser',
+  'requests',
+  'eventLoopDelay',
+] as const;
+export type LimitName = (typeof limitNames)[number];
+
 export interface RequestLimitOptions {
   /** exec, attach, port-forward, logs, and upgrades of any other protocol. */
   readonly sessions: SlotLimits;
@@ -23,6 +37,8 @@ export interface RequestLimitOptions {
   readonly longRunning: SlotLimits;
   /** Everything else that reaches an apiserver. */
   readonly requests: SlotLimits;
+  /** How late the event loop may be while new sessions are taken, in milliseconds; 0: however late. */
+  readonly eventLoopDelayMs: number;
 }
 
 export function requestLimitOptions(limits: Config['limits']): RequestLimitOptions {
@@ -31,6 +47,7 @@ export function requestLimitOptions(limits: Config['limits']): RequestLimitOptio
     sessionStarts: { perKeyPerMinute: limits.sessionStartsPerUser, totalPerMinute: limits.sessionStarts },
     longRunning: { perKey: limits.longRunningPerUser, total: limits.longRunning },
     requests: { perKey: limits.requestsPerUser, total: limits.requests },
+    eventLoopDelayMs: limits.eventLoopDelay,
   };
 }
 
@@ -52,14 +69,18 @@ const texts = {
 
 /** As kube-apiserver's own 429. `kubectl logs` comes again ten times: with 5 s here it took 50 s to say why it failed. */
 const retryAfterSeconds = 1;
+/** An overload does not pass within a second. */
+const overloadRetryAfterSeconds = 10;
 
 export class RequestLimits {
   readonly #options: RequestLimitOptions;
   readonly #slots: Readonly<Record<LimitedKind, Slots>>;
   readonly #starts: StartRate;
-  #refused: number;
+  readonly #eventLoopDelayMs: () => number;
+  readonly #refusedBy: Map<LimitName, number>;
 
-  constructor(deps: { clock: Clock }, options: RequestLimitOptions) {
+  /** @param deps.eventLoopDelayMs how late the event loop was lately; left out: never. */
+  constructor(deps: { clock: Clock; eventLoopDelayMs?: () => number }, options: RequestLimitOptions) {
     this.#options = options;
     this.#slots = {
       sessions: new Slots(options.sessions),
@@ -67,7 +88,13 @@ export class RequestLimits {
       requests: new Slots(options.requests),
     };
     this.#starts = new StartRate(deps, options.sessionStarts);
-    this.#refused = 0;
+    this.#eventLoopDelayMs = deps.eventLoopDelayMs ?? (() => 0);
+    this.#refusedBy = new Map(limitNames.map((name) => [name, 0]));
+  }
+
+  /** How many were refused so far, by limit. */
+  refusedBy(): ReadonlyMap<LimitName, number> {
+    return this.#refusedBy;
   }
 
   /** What is under way now, and how many were refused so far; for metrics. */
@@ -77,7 +104,7 @@ export class RequestLimits {
       sessions: sessions.total,
       longRunning: longRunning.total,
       requests: requests.total,
-      refused: this.#refused,
+      refused: [...this.#refusedBy.values()].reduce((sum, count) => sum + count, 0),
     };
   }
 
@@ -89,6 +116,7 @@ export class RequestLimits {
     const end = exchange.kind === 'request' ? exchange.response : exchange.socket;
     if (end.destroyed) return; // its 'close' may have been; the pipeline stops here too
     const user = context.caller.user.name;
+    if (kind === 'sessions') this.#requireCalm();
     this.#requireStart(kind, user);
     this.#requireRoom(kind, user, this.#slots[kind].fullFor(user));
     if (kind === 'sessions') this.#starts.take(user);
@@ -109,6 +137,14 @@ export class RequestLimits {
     slot.moveTo(user);
   }
 
+  /** New sessions are shed before running ones become slow. */
+  #requireCalm(): void {
+    const { eventLoopDelayMs: maxMs } = this.#options;
+    if (maxMs === 0 || this.#eventLoopDelayMs() <= maxMs) return;
+    const text = 'kexer is overloaded: its event loop was later than the limit (limits.eventLoopDelay)';
+    throw this.#refuse('eventLoopDelay', text, overloadRetryAfterSeconds);
+  }
+
   #requireStart(kind: LimitedKind, user: string): void {
     if (kind !== 'sessions') return;
     const full = this.#starts.fullFor(user);
@@ -118,7 +154,8 @@ export class RequestLimits {
       full.limit === 'key'
         ? `user ${JSON.stringify(user)} has begun ${perKeyPerMinute} within a minute, the limit (limits.sessionStartsPerUser)`
         : `${totalPerMinute} were begun within a minute, the limit (limits.sessionStarts)`;
-    throw this.#refuse(`too many sessions: ${what}`, Math.ceil(full.waitMs / 1000));
+    const limit = full.limit === 'key' ? 'sessionStartsPerUser' : 'sessionStarts';
+    throw this.#refuse(limit, `too many sessions: ${what}`, Math.ceil(full.waitMs / 1000));
   }
 
   #requireRoom(kind: LimitedKind, user: string, full: FullLimit | undefined): void {
@@ -129,11 +166,11 @@ export class RequestLimits {
       full === 'key'
         ? `${perKey} of user ${JSON.stringify(user)} ${state}, the limit (limits.${kind}PerUser)`
         : `${total} ${state}, the limit (limits.${kind})`;
-    throw this.#refuse(`too many ${many}: ${what}`, retryAfterSeconds);
+    throw this.#refuse(full === 'key' ? `${kind}PerUser` : kind, `too many ${many}: ${what}`, retryAfterSeconds);
   }
 
-  #refuse(message: string, retryAfterSeconds: number): StatusError {
-    this.#refused += 1;
+  #refuse(limit: LimitName, message: string, retryAfterSeconds: number): StatusError {
+    this.#refusedBy.set(limit, (this.#refusedBy.get(limit) ?? 0) + 1);
     return new StatusError(tooManyRequests(message, retryAfterSeconds));
   }
 }

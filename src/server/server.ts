@@ -85,6 +85,10 @@ export class Server {
     return this.#listener.listen(options);
   }
 
+  get refusedConnections(): number {
+    return this.#listener.refusedConnections;
+  }
+
   /** What is under way now. */
   running(): Iterable<RequestContext> {
     return this.#inFlight.list();

@@ -9,11 +9,12 @@ export const buildInfo = define({
   labels: { version: "kexer's", node: "Node.js'", platform: 'as in `linux/amd64`' },
 });
 
-export const ready = define({
-  name: 'kexer_ready',
+export const healthchecks = define({
+  name: 'kubernetes_healthcheck',
   kind: 'gauge',
-  help: '1 while /readyz says ok.',
-  labels: {},
+  help: 'This metric records the result of a single healthcheck; kexer is ready if all are 1.',
+  labels: { name: 'the check, as /readyz?verbose lists it', type: 'always `readyz`' },
+  origin: 'kube-apiserver',
 });
 
 const limit = 'name of the setting under `limits` in the configuration';
@@ -63,7 +64,7 @@ export const auditSinkEvents = define({
 });
 
 const certificate =
-  '`serving` and its `serving-ca`; `kubelet-client` towards kubelets, `kubelet-token` instead of it; `impersonator`, certificate or token';
+  '`serving` and its `serving-ca`; `kubelet-client`, or the `kubelet-token` that kexer asked for; `impersonator-token`';
 
 export const certificateExpiration = define({
   name: 'kexer_certificate_expiration_timestamp_seconds',
@@ -103,11 +104,11 @@ export const caBundle = define({
   labels: { state: '`current`, `foreign` (of somebody else), `unwritten` or `off`' },
 });
 
-export const impersonatorTokens = define({
-  name: 'kexer_impersonator_token_requests_total',
+export const tokenRequests = define({
+  name: 'kexer_token_requests_total',
   kind: 'counter',
-  help: "Short-lived tokens that were asked for the impersonator's account.",
-  labels: { result: '`success` or `failure`' },
+  help: 'Short-lived tokens that kexer asked for, for an account of its own.',
+  labels: { account: '`impersonator` or `kubelet`', result: '`success` or `failure`' },
 });
 
 export const traceSpans = define({
