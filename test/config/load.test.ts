@@ -63,6 +63,7 @@ describe('loadConfig', () => {
       requests: 3000,
       longRunningPerUser: 2000,
       longRunning: 10_000,
+      eventLoopDelay: 2000,
       strangerConnectionsPerSource: 2000,
       strangerRequestsPerSource: 1000,
       headerBytes: 65_536,
@@ -78,7 +79,8 @@ describe('loadConfig', () => {
       redact: [],
     },
     peers: {},
-    log: { level: 'info' },
+    log: { level: 'info', format: 'json' },
+    tracing: { samplingRatePerMillion: 0 },
   };
 
   it('gives the defaults, deep-frozen, when nothing is set', async () => {

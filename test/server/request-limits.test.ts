@@ -21,6 +21,7 @@ const unlimited: RequestLimitOptions = {
   sessionStarts: { perKeyPerMinute: 0, totalPerMinute: 0 },
   longRunning: { perKey: 0, total: 0 },
   requests: { perKey: 0, total: 0 },
+  eventLoopDelayMs: 0,
 };
 
 interface Flight {
@@ -33,9 +34,13 @@ interface Flight {
 class Stand {
   readonly clock = new FakeClock();
   readonly limits: RequestLimits;
+  eventLoopDelayMs = 0;
 
   constructor(options: Partial<RequestLimitOptions>) {
-    this.limits = new RequestLimits({ clock: this.clock }, { ...unlimited, ...options });
+    this.limits = new RequestLimits(
+      { clock: this.clock, eventLoopDelayMs: () => this.eventLoopDelayMs },
+      { ...unlimited, ...options },
+    );
   }
 
   begin(user: string, target: string, options: { method?: string; isUpgrade?: boolean } = {}): Flight {
@@ -190,6 +195,18 @@ describe('RequestLimits', () => {
     stand.begin('alice', log);
     first.end();
     expect(stand.begin('alice', log).outcome).to.equal('ok');
+  });
+
+  it('refuses new sessions while the event loop is later than the limit, and nothing else', () => {
+    const stand = new Stand({ eventLoopDelayMs: 100 });
+    stand.eventLoopDelayMs = 100;
+    expect(stand.begin('alice', log).outcome).to.equal('ok');
+    stand.eventLoopDelayMs = 101;
+    expect(stand.begin('alice', exec, { isUpgrade: true }).outcome).to.match(/^429 10 .*limits\.eventLoopDelay/);
+    expect(stand.begin('alice', pods).outcome).to.equal('ok');
+    expect(stand.begin('alice', `${pods}?watch=1`).outcome).to.equal('ok');
+    expect(Object.fromEntries(stand.limits.refusedBy())).to.include({ eventLoopDelay: 1, sessions: 0 });
+    expect(stand.limits.counts().refused).to.equal(1);
   });
 
   describe('with an impersonation', () => {
