@@ -21,8 +21,8 @@ export type { ImpersonationContext } from './impersonation.ts';
 export interface OutgoingIdentity {
   /** Identity headers only, to be added to a request's own after `outgoingHeaders` stripped those. */
   readonly headers: RawHeaders;
-  /** Which client carries the call: the one without a credential, or the impersonator's. */
-  readonly credential: 'none' | 'impersonator';
+  /** Which client carries the call: the one without a credential, the impersonator's, or that of a cluster which a Secret names. */
+  readonly credential: 'none' | 'impersonator' | 'cluster';
   /** Whom the call counts as: the caller, or whom the caller impersonates. */
   readonly effectiveUser: UserInfo;
   /** false: a token caller asks for `effectiveUser`, and only kube-apiserver's acceptance of this request makes it true. */

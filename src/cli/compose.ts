@@ -12,7 +12,7 @@ import { CertificateStats } from '../certs/certificate-stats.ts';
 import { watchPair } from '../certs/serving.ts';
 import type { KubeletAccess, NodeObject } from '../clusters/cluster.ts';
 import { AdmissionWatch } from '../clusters/admission-watch.ts';
-import { ClusterDirectory } from '../clusters/directory.ts';
+import { clustersResource } from '../clusters/directory.ts';
 import { createKubeletAccess, RotatedFile } from '../clusters/kubelet-access.ts';
 import { LocalCluster } from '../clusters/local-cluster.ts';
 import { projectNode } from '../clusters/node-object.ts';
@@ -27,14 +27,15 @@ import { Reviews } from '../kube/reviews.ts';
 import { rightMissing, trustMissing } from '../observe/certificate-lines.ts';
 import * as lines from '../observe/log-lines.ts';
 import type { Logger } from '../observe/logger.ts';
-import { ClustersResource } from '../server/clusters-resource.ts';
 import { createFilters } from '../server/filters.ts';
 import { Health } from '../server/health.ts';
 import { LoadNotes } from '../server/load-notes.ts';
 import { RequestAudits } from '../server/request-audit.ts';
 import { RequestLimits, requestLimitOptions } from '../server/request-limits.ts';
+import type { OwnResource } from '../server/resource-answers.ts';
 import { createRoute } from '../server/router.ts';
 import { Server } from '../server/server.ts';
+import { sessionsResource } from '../server/sessions-object.ts';
 import { Shutdown } from '../server/shutdown.ts';
 import { VersionInfo } from '../server/version-info.ts';
 import { Bandwidth } from '../streams/bandwidth.ts';
@@ -47,9 +48,11 @@ import { SessionExpiry } from '../streams/session-expiry.ts';
 import { SessionLimits } from '../streams/session-limits.ts';
 
 import { composeAudit } from './compose-audit.ts';
+import { composeClusters } from './compose-clusters.ts';
 import { composeMetrics } from './compose-metrics.ts';
 import { composeServing } from './compose-certs.ts';
 import { composeImpersonator, requestedToken } from './compose-impersonator.ts';
+import { composeSessions } from './compose-sessions.ts';
 
 export interface ComposeDeps {
   readonly clock: Clock;
@@ -164,7 +167,15 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     streamRoute,
     remoteHeaderNames: () => remoteHeaderNames(trust),
   });
-  const directory = new ClusterDirectory({ local });
+  const servingCertificate = (): string => serving.current.cert;
+  const clusters = composeClusters(deps, config, {
+    own,
+    local,
+    authorizer,
+    remoteHeaderNames: () => remoteHeaderNames(trust),
+    servingCertificate,
+  });
+  const { directory } = clusters;
   const limits = new SessionLimits(
     { clock },
     { idleTimeoutMs: config.sessions.idleTimeout, maxDurationMs: config.sessions.maxDuration },
@@ -174,9 +185,18 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   scope.add(() => rights.stop());
   const expiry = new SessionExpiry({ clock }, { endOnExpiry });
   const bandwidth = { perUser: config.limits.bytesPerSecondPerUser, total: config.limits.bytesPerSecond };
+  const shown = await composeSessions(deps, config, { own, reviews, redactor: auditLog.redactor, serving });
   const sessions = new SessionRegistry({
     clock,
-    observer: joinObservers(lines.sessionLines(log), metrics.sessions, limits, rights, expiry),
+    observer: joinObservers(
+      lines.sessionLines(log),
+      metrics.sessions,
+      limits,
+      rights,
+      expiry,
+      shown.feed,
+      clusters.observer,
+    ),
     bandwidth: bandwidth.perUser + bandwidth.total === 0 ? undefined : new Bandwidth({ clock }, bandwidth),
   });
   const pods = new PodWatches({
@@ -190,7 +210,6 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     { clock, sessions, pods, authorizer, detours, onDefect: (err) => lines.defect(log, { where: 'streams', err }) },
     { version },
   );
-  const isReady = (): boolean => trust.hasLoaded && nodes.hasSynced;
   const shutdown = new Shutdown();
   const health = new Health({ shutdown }, [
     { name: 'authentication-config', isHealthy: () => trust.hasLoaded, reason: () => notes.reason(trustName) },
@@ -199,14 +218,18 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     { name: 'admission-informers', isHealthy: () => !isDirect || admission.hasTried },
     ...serving.checks,
   ]);
-  const clusters = new ClustersResource({ clock, directory, isReady });
+  const resources = new Map<string, OwnResource>([
+    [clustersResource.resource, clusters.join(sessions)],
+    [sessionsResource.resource, shown.resource],
+  ]);
   const maxBodyBytes = config.limits.bodyBytes;
   const versionInfo = new VersionInfo(version);
   const route = createRoute({
     clock,
     directory,
     streams,
-    clusters,
+    resources,
+    peers: shown.endpoint,
     health,
     version: versionInfo,
     metrics: metrics.answers,
@@ -217,7 +240,15 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     requestLimitOptions(config.limits),
   );
   const audit = new RequestAudits({ clock, log: auditLog });
-  const filters = createFilters({ authenticator, authorizer, limits: requestLimits, shutdown, audit });
+  const filters = createFilters({
+    authenticator,
+    authorizer,
+    limits: requestLimits,
+    shutdown,
+    mark: clusters.mark,
+    peers: shown.endpoint,
+    audit,
+  });
   const { shutdownDelay: delayMs, shutdownGracePeriod: gracePeriodMs } = config.server;
   const server = new Server(
     { clock, log, filters, route, shutdown, sessions, audit, observer: metrics.observer },
@@ -257,8 +288,9 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   // Informers start last: until they have synced, /readyz says so and everybody without a token is refused.
   trust.start();
   nodes.start();
-  // When nothing goes straight to a kubelet, nobody asks what may be mutated.
+  clusters.start();
   void impersonation?.start();
+  // When nothing goes straight to a kubelet, nobody asks what may be mutated.
   if (isDirect) admission.start();
   const whenReady = async (signal: AbortSignal): Promise<void> => {
     await Promise.all([

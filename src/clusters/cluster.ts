@@ -7,9 +7,12 @@ import type { Duplex, Readable } from 'node:stream';
 import type { Caller } from '../auth/caller.ts';
 import type { OutgoingIdentity } from '../auth/outgoing.ts';
 import type { AnswerController, AnswerSink } from '../kube/client.ts';
+import type { AddressGuard } from '../kube/address-guard.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
+import type { AccessQuestion } from '../kube/reviews.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
+import type { AnswerJudge } from './answer-judge.ts';
 import type { Call } from './call.ts';
 import type { StreamRoute } from './stream-route.ts';
 
@@ -52,6 +55,10 @@ export interface KubeletAccess {
   token(): string | undefined | Promise<string>;
   /** A kubelet answered 401: a token that kexer asked for is renewed at the next use. */
   tokenRefused?(): void;
+  /** What has to be changed for another CA; left out: `--kubelet-certificate-authority`. */
+  readonly caSetting?: string;
+  /** Where kubelets may be; left out: anywhere. */
+  readonly guard?: AddressGuard;
   readonly preferredAddressTypes: readonly string[];
   /** Whose credential it is; for kexer's own log only. */
   readonly accountName: string;
@@ -94,9 +101,18 @@ export interface PodWatchHandlers {
   onEvent(event: PodEvent): void;
 }
 
+/** Of an apiserver. */
+export interface ServerVersion {
+  readonly major: number;
+  readonly minor: number;
+  /** `v1.36.0`; '' if it does not say. */
+  readonly gitVersion: string;
+}
+
 export interface Cluster {
   readonly name: string;
-  readonly kind: 'local';
+  /** `remote`: a Secret names it, and kexer is there with the Secret's credential alone. */
+  readonly kind: 'local' | 'remote';
   readonly kubelet: KubeletAccess;
   /** Which way streams go. */
   readonly streamRoute: StreamRoute;
@@ -146,5 +162,17 @@ export interface Cluster {
    */
   node(name: string, signal: AbortSignal): Promise<NodeObject | undefined>;
   /** Of the apiserver; kept for a while. */
-  serverVersion(signal: AbortSignal): Promise<{ readonly major: number; readonly minor: number }>;
+  serverVersion(signal: AbortSignal): Promise<Pick<ServerVersion, 'major' | 'minor'>>;
+  /** From the apiserver now: whether it answers, and takes the credential kexer has there. @throws as the read failed. */
+  readVersion(signal: AbortSignal, timeoutMs: number): Promise<ServerVersion>;
+
+  /** Who knows which answers to this call are about kexer's credential; undefined: none are. */
+  judgeOf(call: Call): AnswerJudge | undefined;
+  /** A right here that a caller needs besides the outer one, and must keep; left out: none. */
+  readonly useRight?: AccessQuestion;
+  /**
+   * Whether the identity of this call may do this there, which the call itself does not prove; left out: the review of kexer's own apiserver
+   * says so. @throws StatusError 403 in kube-apiserver's words.
+   */
+  requireVerb?(call: Call, verb: string, signal: AbortSignal): Promise<void>;
 }

@@ -1,24 +1,22 @@
 // The cluster kexer runs in. A user's call leaves by one of two clients that kexer itself has no rights on: one without a credential,
-// whose requests carry the caller's own token, and the impersonator's. Kexer's own client only looks up pods and versions.
+// whose requests carry the caller's own token, and the impersonator's. Kexer's own client only looks up pods, nodes and versions.
+
+import type { Readable } from 'node:stream';
 
 import type { Caller } from '../auth/caller.ts';
-import { outgoingHeaders, type RemoteHeaderNames } from '../auth/outgoing-headers.ts';
+import type { RemoteHeaderNames } from '../auth/outgoing-headers.ts';
 import type { OutgoingIdentities, OutgoingIdentity } from '../auth/outgoing.ts';
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
-import { quote } from '../base/quote.ts';
 import type { AnswerController, AnswerSink, KubeClient } from '../kube/client.ts';
 import type { Informer } from '../kube/informer.ts';
-import { isKubeObject } from '../kube/objects.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
-import { StatusError } from '../kube/status.ts';
-import { runWatch } from '../kube/watch.ts';
-import { dialTcp, dialTls } from '../net/dial.ts';
-import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
-import type { Readable } from 'node:stream';
+import type { RawHeaders } from '../protocol/raw-headers.ts';
 
+import type { AnswerJudge } from './answer-judge.ts';
 import type { Call } from './call.ts';
-import { ImpersonatorGuard, refusedImpersonator } from './impersonator-guard.ts';
+import { ClusterCalls } from './cluster-calls.ts';
+import { ClusterReads } from './cluster-reads.ts';
 import type {
   ApiAnswer,
   ApiRequest,
@@ -27,19 +25,14 @@ import type {
   NodeObject,
   PodObject,
   PodWatchHandlers,
+  ServerVersion,
   UpgradeRoute,
 } from './cluster.ts';
-import { projectNode } from './node-object.ts';
+import { impersonatorJudge } from './impersonator-guard.ts';
 import type { StreamRoute } from './stream-route.ts';
 
-/** How long a connection for an upgrade may take: kube-apiserver's own dial deadline towards kubelets is 30 s, a near peer needs less. */
-const dialTimeoutMs = 10_000;
-/** Kexer's own small reads; a pod lookup stands between a user and the stream. */
-const ownReadTimeoutMs = 10_000;
-/** kube-apiserver is upgraded rarely; a stale answer only asks one SubjectAccessReview too many or too few for a while. */
-const versionLifetimeMs = 60_000;
-/** A watch that wants to know of a pod only whether it is there has no use for its spec and status. */
-const metadataOnly = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json';
+/** Of a version that decides nothing but words. */
+const versionTimeoutMs = 10_000;
 
 export interface LocalClusterDeps {
   readonly clock: Clock;
@@ -63,15 +56,20 @@ export class LocalCluster implements Cluster {
   readonly kubelet: KubeletAccess;
   readonly streamRoute: StreamRoute;
   readonly #deps: LocalClusterDeps;
-  #version: { readonly major: number; readonly minor: number } | undefined;
-  #versionReadAtMs: number;
+  readonly #calls: ClusterCalls;
+  readonly #reads: ClusterReads;
 
   constructor(deps: LocalClusterDeps) {
     this.kubelet = deps.kubelet;
     this.streamRoute = deps.streamRoute;
     this.#deps = deps;
-    this.#version = undefined;
-    this.#versionReadAtMs = 0;
+    this.#reads = new ClusterReads({ client: deps.own, clock: deps.clock });
+    this.#calls = new ClusterCalls({
+      clientOf: (call) => this.#clientOf(call),
+      judgeOf: (call) => this.judgeOf(call),
+      remoteHeaderNames: deps.remoteHeaderNames,
+      ownHeaders: [],
+    });
   }
 
   async identify(caller: Caller, inbound: RawHeaders, inner: RequestInfo): Promise<OutgoingIdentity> {
@@ -84,55 +82,34 @@ export class LocalCluster implements Cluster {
   /** Whether the apiserver has constrained impersonation, which words its refusals differently; on by default since 1.36. */
   async #hasConstraints(): Promise<boolean> {
     try {
-      const { major, minor } = await this.serverVersion(AbortSignal.timeout(ownReadTimeoutMs));
+      const { major, minor } = await this.serverVersion(AbortSignal.timeout(versionTimeoutMs));
       return major > 1 || minor >= 36;
     } catch {
       return false; // it decides nothing but words, and the call itself will show what is wrong with the apiserver
     }
   }
 
-  async exchange(
+  judgeOf({ identity }: Pick<Call, 'identity'>): AnswerJudge | undefined {
+    return identity.credential === 'impersonator' ? impersonatorJudge(identity.effectiveUser) : undefined;
+  }
+
+  exchange(
     call: Call,
     request: ApiRequest & { timeoutMs: number; signal: AbortSignal; isRetriedOnce?: boolean },
   ): Promise<ApiAnswer> {
-    const answer = await this.#clientOf(call).exchange({ ...request, headers: this.#headersOf(call, request.headers) });
-    if (call.identity.credential === 'impersonator') {
-      const refusal = refusedImpersonator(answer.status, answer.body, call.identity.effectiveUser);
-      if (refusal !== undefined) throw refusal;
-    }
-    return answer;
+    return this.#calls.exchange(call, request);
   }
 
   stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
-    const { credential, effectiveUser } = call.identity;
-    const guarded = credential === 'impersonator' ? new ImpersonatorGuard(sink, { effectiveUser }) : sink;
-    return this.#clientOf(call).stream({ ...request, headers: this.#headersOf(call, request.headers) }, guarded);
+    return this.#calls.stream(call, request, sink);
   }
 
-  async dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute> {
-    const settings = await this.#clientOf(call).dialSettings();
-    const dial = { ...settings, timeoutMs: dialTimeoutMs, signal };
-    const socket = settings.isTls ? await dialTls({ ...dial, alpn: ['http/1.1'] }) : await dialTcp(dial);
-    return {
-      socket,
-      method: request.method,
-      target: `${settings.basePath}${request.target}`,
-      headers: [
-        ['Host', settings.authority],
-        ...upgradeHeaders(request.headers),
-        ...this.#headersOf(call, request.headers),
-        ...settings.headers,
-      ],
-    };
+  dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute> {
+    return this.#calls.dialUpgrade(call, request, signal);
   }
 
-  async pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject> {
-    const target = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
-    const object = await this.#deps.own.json({ target, signal, timeoutMs: ownReadTimeoutMs });
-    if (!isPod(object)) {
-      throw new KexerError('badGateway', `Cannot use the pod ${quote(`${namespace}/${name}`)}: the answer is no Pod`);
-    }
-    return object;
+  pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject> {
+    return this.#reads.pod(namespace, name, signal);
   }
 
   watchPod(
@@ -141,41 +118,19 @@ export class LocalCluster implements Cluster {
     handlers: PodWatchHandlers,
     options: { timeoutSeconds: number; signal: AbortSignal },
   ): Promise<void> {
-    const { own, clock } = this.#deps;
-    const { timeoutSeconds, signal } = options;
-    const target =
-      `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods?watch=true` +
-      `&fieldSelector=${encodeURIComponent(`metadata.name=${name}`)}&timeoutSeconds=${timeoutSeconds}`;
-    const request = { target, timeoutSeconds, signal, accept: metadataOnly, onOpen: () => handlers.onOpen() };
-    return runWatch({ client: own, clock }, request, (event) => {
-      if (event.type === 'bookmark') return;
-      const { uid } = event.object.metadata;
-      if (typeof uid === 'string') handlers.onEvent({ type: event.type, uid });
-    });
+    return this.#reads.watchPod(namespace, name, handlers, options);
   }
 
   async node(name: string, signal: AbortSignal): Promise<NodeObject | undefined> {
-    const known = this.#deps.nodes.get(name);
-    if (known !== undefined) return known;
-    const target = `/api/v1/nodes/${encodeURIComponent(name)}`;
-    try {
-      const object = await this.#deps.own.json({ target, signal, timeoutMs: ownReadTimeoutMs });
-      if (isKubeObject(object)) return projectNode(object);
-    } catch (error) {
-      if (error instanceof StatusError && error.status.code === 404) return undefined;
-      throw error;
-    }
-    throw new KexerError('badGateway', `Cannot use the node ${quote(name)}: the answer is no Node`);
+    return this.#deps.nodes.get(name) ?? this.#reads.node(name, signal);
   }
 
-  async serverVersion(signal: AbortSignal): Promise<{ readonly major: number; readonly minor: number }> {
-    const nowMs = this.#deps.clock.monotonic();
-    if (this.#version !== undefined && nowMs - this.#versionReadAtMs < versionLifetimeMs) return this.#version;
-    const answer = await this.#deps.own.json({ target: '/version', signal, timeoutMs: ownReadTimeoutMs });
-    const version = parseVersion(answer);
-    this.#version = version;
-    this.#versionReadAtMs = nowMs;
-    return version;
+  serverVersion(signal: AbortSignal): Promise<ServerVersion> {
+    return this.#reads.serverVersion(signal);
+  }
+
+  readVersion(signal: AbortSignal, timeoutMs: number): Promise<ServerVersion> {
+    return this.#reads.readVersion(signal, timeoutMs);
   }
 
   #clientOf(call: Call): KubeClient {
@@ -184,47 +139,4 @@ export class LocalCluster implements Cluster {
     // OutgoingIdentities refuses such callers when impersonation is off; should it ever not, the call ends here.
     throw new KexerError('internal', 'Cannot send the call: it needs an impersonator and none is configured');
   }
-
-  /** Everything a request carries but Host, framing and the client's own credential. */
-  #headersOf(call: Call, headers: RawHeaders): RawHeader[] {
-    return [
-      ...outgoingHeaders(headers, call.identity.headers, this.#deps.remoteHeaderNames()),
-      ['X-Forwarded-For', call.remoteAddress],
-      ['Audit-ID', call.auditId],
-    ];
-  }
-}
-
-/** The two hop-by-hop headers of an upgrade, made anew: Connection nominates nothing but Upgrade. */
-function upgradeHeaders(headers: RawHeaders): RawHeader[] {
-  const tokens = headers.filter(([name]) => name.toLowerCase() === 'upgrade').map(([, value]) => value);
-  return [
-    ['Connection', 'Upgrade'],
-    ['Upgrade', tokens.join(', ')],
-  ];
-}
-
-function parseVersion(answer: unknown): { major: number; minor: number } {
-  if (typeof answer === 'object' && answer !== null && 'major' in answer && 'minor' in answer) {
-    // Some distributions write `36+`.
-    const major = Number.parseInt(String(answer.major), 10);
-    const minor = Number.parseInt(String(answer.minor), 10);
-    if (!Number.isNaN(major) && !Number.isNaN(minor)) return { major, minor };
-  }
-  throw new KexerError('badGateway', 'Cannot read the version of the apiserver: want "major" and "minor"');
-}
-
-function isPod(value: unknown): value is PodObject {
-  if (typeof value !== 'object' || value === null || !('metadata' in value) || !('spec' in value)) return false;
-  const { metadata, spec } = value;
-  return (
-    typeof metadata === 'object' &&
-    metadata !== null &&
-    'uid' in metadata &&
-    typeof metadata.uid === 'string' &&
-    typeof spec === 'object' &&
-    spec !== null &&
-    'containers' in spec &&
-    Array.isArray(spec.containers)
-  );
 }

@@ -9,6 +9,8 @@ import type { NodeObject } from './cluster.ts';
 import type { Detour } from './detour.ts';
 
 export interface StreamRoute {
+  /** Resolves when the rest of this can say what it has to, or is to wait no longer for that; left out: it always can. Never rejects. */
+  whenKnown?(signal: AbortSignal): Promise<void>;
   /** What can be said before the pod is looked at. */
   detourOf(kind: StreamKind): Detour | undefined;
   /** Whether any node asks for the detour, or that is not known yet: only then a stream must wait for its pod's node. */
@@ -19,7 +21,7 @@ export interface StreamRoute {
 /** Nodes with this label are reached by kube-apiserver only, say because kexer has no network path to them. */
 export const nodeLabel = { key: 'backup.cv.io/streams', value: 'apiserver' } as const;
 
-function isDetourNode(node: NodeObject): boolean {
+export function isDetourNode(node: NodeObject): boolean {
   return node.metadata.labels?.[nodeLabel.key] === nodeLabel.value;
 }
 

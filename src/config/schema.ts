@@ -4,6 +4,7 @@
 import { z } from 'zod/v3';
 
 import { audit } from './audit.ts';
+import { clusters } from './clusters.ts';
 import { certificates } from './certificates.ts';
 import { limits } from './limits.ts';
 import { peers } from './peers.ts';
@@ -112,6 +113,7 @@ export const configSchema = group({
   kubelet: kubelet.default({}),
   identity: identity.default({}),
   streams: streams.default({}),
+  clusters: clusters.default({}),
   sessions: sessions.default({}),
   limits: limits.default({}),
   audit: audit.default({}),

@@ -2,6 +2,7 @@
 // kube-apiserver's and metrics-server's are, where these have one.
 
 import { auditSettings } from './audit.ts';
+import { clusterSettings } from './clusters.ts';
 import { certificateSettings } from './certificates.ts';
 import { limitSettings } from './limits.ts';
 import { tracingSettings } from './tracing.ts';
@@ -96,6 +97,7 @@ export const settings: readonly Setting[] = [
     kind: 'boolean',
     help: 'end sessions when the token or certificate expires that began them',
   },
+  ...clusterSettings,
   ...limitSettings,
   ...auditSettings,
   ...peerSettings,

@@ -9,7 +9,8 @@ import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
 import { getHeader, type RawHeader, type RawHeaders, withoutHeaders } from '../protocol/raw-headers.ts';
-import type { Credential, Endpoint } from './credential.ts';
+import type { AddressGuard } from './address-guard.ts';
+import type { Credential, Endpoint, PeerCheck } from './credential.ts';
 import { failure, StatusError } from './status.ts';
 import { parseStatus } from './status-parse.ts';
 import { type AnswerController, type AnswerSink, diedBeforeAnswer, Transport } from './transport.ts';
@@ -40,6 +41,8 @@ export interface DialSettings {
   readonly ca?: readonly string[];
   readonly certificate?: { readonly cert: string; readonly key: string };
   readonly isVerified: boolean;
+  readonly guard?: AddressGuard;
+  readonly checkPeer?: PeerCheck;
   /** The value of `Host`. */
   readonly authority: string;
   /** The endpoint's path prefix, '' as a rule; goes before the target. */
@@ -240,8 +243,17 @@ export class KubeClient {
       headers: await this.#headers(),
       ...(this.endpoint.servername === undefined ? {} : { servername: this.endpoint.servername }),
       ...(this.endpoint.ca === undefined ? {} : { ca: [this.endpoint.ca] }),
+      ...(this.endpoint.guard === undefined ? {} : { guard: this.endpoint.guard }),
+      ...(this.endpoint.checkPeer === undefined ? {} : { checkPeer: this.endpoint.checkPeer }),
       ...(certificate === undefined ? {} : { certificate: { cert: certificate.cert, key: certificate.key } }),
     };
+  }
+
+  /** Ends connections that are idle: as a rule no call follows, though one may. */
+  releaseIdle(): void {
+    void this.#transport?.transport.close().catch(() => {
+      // It only fails if it is closed already.
+    });
   }
 
   /** Ends all connections; pending calls fail. */

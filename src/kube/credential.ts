@@ -1,6 +1,10 @@
 // What kexer proves itself with towards an apiserver, and where that apiserver is. Values and small sources: a source is asked each
 // time, because projected tokens and client certificates are rotated under a running process.
 
+import type { PeerCertificate } from 'node:tls';
+
+import type { AddressGuard } from './address-guard.ts';
+
 /** A bearer token that may change; `read` gives the current one. */
 export interface TokenSource {
   /** @throws KexerError config if it cannot be read and no earlier one is known. */
@@ -30,6 +34,9 @@ export type Credential =
   /** A kubeconfig may name both; an exec plugin may give either, and says so only when it is run: what it did not give is ''. */
   | { readonly kind: 'both'; readonly token: TokenSource; readonly certificate: CertificateSource };
 
+/** A peer's certificate that verification has accepted, and why it is not wanted all the same; undefined: it is. */
+export type PeerCheck = (certificate: PeerCertificate) => Error | undefined;
+
 /** Where an apiserver is and how its certificate is verified. */
 export interface Endpoint {
   /** `https://host:port`, or `http://` for tests; a path prefix is kept, without a slash at its end. */
@@ -40,6 +47,9 @@ export interface Endpoint {
   readonly isVerified: boolean;
   /** The name the certificate must carry, if it is not the host of the URL. */
   readonly servername: string | undefined;
+  /** Which addresses may be dialled; left out: any. */
+  readonly guard?: AddressGuard;
+  readonly checkPeer?: PeerCheck;
 }
 
 /** What a kubeconfig or the service account mount says: both halves a client needs. */

@@ -22,6 +22,8 @@ export interface InformerOptions<T> {
   readonly path: string;
   /** One object of the collection only. */
   readonly name?: string;
+  /** Only such objects; of an apiserver that does not know the selector others may come as well. */
+  readonly fieldSelector?: string;
   /** What is kept of each object; throw, and the object counts as absent (fail closed) and the error is reported. */
   readonly project: (object: KubeObject) => T;
   /** Called with each failure of list, watch, `project` or a listener; for logs. */
@@ -251,8 +253,12 @@ export class Informer<T> {
   }
 
   #fieldSelector(): string {
-    const { name } = this.#options;
-    return name === undefined ? '' : `&fieldSelector=${encodeURIComponent(`metadata.name=${name}`)}`;
+    const { name, fieldSelector } = this.#options;
+    const terms = [
+      ...(name === undefined ? [] : [`metadata.name=${name}`]),
+      ...(fieldSelector === undefined ? [] : [fieldSelector]),
+    ];
+    return terms.length === 0 ? '' : `&fieldSelector=${encodeURIComponent(terms.join(','))}`;
   }
 
   #replace(objects: readonly KubeObject[]): void {

@@ -4,12 +4,15 @@
 
 import { Agent as HttpAgent, type ClientRequest, type IncomingMessage, request as httpRequest } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { Readable } from 'node:stream';
+
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 
 import { KexerError } from '../base/errors.ts';
 import { fromRawHeaders, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
-import type { Endpoint } from './credential.ts';
+import { type AddressGuard, checkLiteral, guardedLookup } from './address-guard.ts';
+import type { Endpoint, PeerCheck } from './credential.ts';
 
 /** Receives a streamed answer: `onHead`, `onData` …, then exactly one of `onEnd` and `onError`. */
 export interface AnswerSink {
@@ -69,6 +72,9 @@ export class Transport {
   readonly #authority: string;
   readonly #basePath: string;
   readonly #connectTimeoutMs: number;
+  readonly #guard: AddressGuard | undefined;
+  /** Of names; undefined: the system's. */
+  readonly #lookup: LookupFunction | undefined;
   readonly #exchanges = new Set<Exchange>();
 
   constructor(options: {
@@ -84,6 +90,8 @@ export class Transport {
     this.#authority = url.host;
     this.#basePath = url.pathname.replace(/\/+$/, '');
     this.#connectTimeoutMs = options.connectTimeoutMs;
+    this.#guard = endpoint.guard;
+    this.#lookup = endpoint.guard === undefined ? undefined : guardedLookup(endpoint.guard);
     const common = {
       keepAlive: true,
       keepAliveMsecs: keepAliveProbeMs,
@@ -101,6 +109,7 @@ export class Transport {
           ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
           ...(endpoint.servername === undefined ? {} : { servername: endpoint.servername }),
           ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
+          ...(endpoint.checkPeer === undefined ? {} : { checkServerIdentity: identityCheck(endpoint.checkPeer) }),
         })
       : new HttpAgent(common);
   }
@@ -110,12 +119,14 @@ export class Transport {
     const exchange = new Exchange(sink, this.#authority, () => this.#exchanges.delete(exchange));
     this.#exchanges.add(exchange);
     try {
+      if (this.#guard !== undefined) checkLiteral(this.#guard, this.#host);
       const send = this.#isTls ? httpsRequest : httpRequest;
       exchange.start(
         send({
           agent: this.#agent,
           host: this.#host,
           port: this.#port,
+          ...(this.#lookup === undefined ? {} : { lookup: this.#lookup }),
           method: request.method,
           path: this.#basePath + request.target,
           // A flat list goes out as it is: repeated names apart, nothing added but Connection.
@@ -282,6 +293,11 @@ class Exchange implements AnswerController {
     socket.once('encrypted' in socket ? 'secureConnect' : 'connect', settle);
     socket.once('close', settle);
   }
+}
+
+/** The check of names, then the endpoint's own. */
+function identityCheck(checkPeer: PeerCheck): (name: string, certificate: PeerCertificate) => Error | undefined {
+  return (name, certificate) => checkServerIdentity(name, certificate) ?? checkPeer(certificate);
 }
 
 /** OpenSSL's and Node's codes for a peer that could not be verified or a handshake that failed. */

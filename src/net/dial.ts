@@ -3,11 +3,14 @@
 // end the process. Nothing is written to a TLS socket before its peer is verified.
 
 import type { Buffer } from 'node:buffer';
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net';
 import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { type ErrorCode, KexerError } from '../base/errors.ts';
+import { type AddressGuard, checkLiteral, guardedLookup } from '../kube/address-guard.ts';
+import type { PeerCheck } from '../kube/credential.ts';
 import { keepAlive } from './keep-alive.ts';
+import type { ReadTap } from './read-tap.ts';
 
 export interface DialTcpOptions {
   readonly host: string;
@@ -16,6 +19,8 @@ export interface DialTcpOptions {
   readonly signal?: AbortSignal | undefined;
   /** For the deadline; default the system's. */
   readonly clock?: Clock | undefined;
+  /** Which addresses may be dialled, judged on what is connected to; default: any. */
+  readonly guard?: AddressGuard | undefined;
 }
 
 export interface DialTlsOptions extends DialTcpOptions {
@@ -27,8 +32,12 @@ export interface DialTlsOptions extends DialTcpOptions {
   /** false: any certificate is taken. No bearer token may ever go over such a connection. */
   readonly isVerified: boolean;
   readonly alpn?: readonly string[] | undefined;
+  /** Of a certificate that is in order. */
+  readonly checkPeer?: PeerCheck | undefined;
   /** TLS sessions to resume; one cache for each (CA, certificate, verification), since a resumed session skips their check. */
   readonly sessions?: TlsSessionCache | undefined;
+  /** To be read by its taker, without memory for each read. */
+  readonly tap?: ReadTap | undefined;
 }
 
 /** A bounded store of the latest TLS session by peer; the oldest written leaves first. */
@@ -91,15 +100,15 @@ export class DialError extends KexerError {
   }
 }
 
-/** @throws DialError unreachable, timeout; clientGone when `signal` aborts. */
-export function dialTcp(options: DialTcpOptions): Promise<Socket> {
-  const socket = connectTcp({ host: options.host, port: options.port, noDelay: true });
+/** @throws DialError unreachable, timeout; clientGone when `signal` aborts; KexerError badGateway if the guard allows no address. */
+export async function dialTcp(options: DialTcpOptions): Promise<Socket> {
+  const socket = connectTcp({ host: options.host, port: options.port, noDelay: true, ...guarded(options) });
   keepAlive(socket);
   return established(socket, 'connect', options, options.host, (error) => failedConnect(options, error));
 }
 
-/** @throws DialError unreachable, tls, timeout; clientGone when `signal` aborts. */
-export function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
+/** @throws DialError unreachable, tls, timeout; clientGone when `signal` aborts; KexerError badGateway if the guard allows no address. */
+export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
   const servername = options.servername ?? options.host;
   const sessionKey = `${addressText(options)}/${servername}`;
   const session = options.sessions?.get(sessionKey);
@@ -111,12 +120,16 @@ export function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
     // RFC 6066 allows no address as SNI; the check below is by `servername` all the same.
     servername: isIP(servername) === 0 ? servername : '',
     rejectUnauthorized: options.isVerified,
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(servername, certificate),
+    ...guarded(options),
+    checkServerIdentity: (_name, certificate) =>
+      checkServerIdentity(servername, certificate) ?? options.checkPeer?.(certificate),
     ...(options.ca === undefined ? {} : { ca: [...options.ca] }),
     ...(options.certificate === undefined ? {} : { cert: options.certificate.cert, key: options.certificate.key }),
     ...(options.alpn === undefined ? {} : { ALPNProtocols: [...options.alpn] }),
     ...(session === undefined ? {} : { session }),
+    ...(options.tap === undefined ? {} : { onread: options.tap.onread }),
   });
+  options.tap?.attach(socket);
   socket.setNoDelay(true);
   keepAlive(socket);
   socket.once('connect', () => {
@@ -148,6 +161,13 @@ export function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
   });
 }
 
+/** What makes a connect go to allowed addresses only. @throws KexerError badGateway */
+function guarded({ guard, host }: DialTcpOptions): { lookup?: LookupFunction } {
+  if (guard === undefined) return {};
+  checkLiteral(guard, host);
+  return { lookup: guardedLookup(guard) };
+}
+
 function established<S extends Socket>(
   socket: S,
   event: 'connect' | 'secureConnect',
@@ -164,7 +184,8 @@ function established<S extends Socket>(
       socket.destroy();
       reject(error);
     };
-    const onError = (error: Error): void => fail(explain(error));
+    // The guard's own words, or the endpoint's about its peer.
+    const onError = (error: Error): void => fail(error instanceof KexerError ? error : explain(error));
     const onClose = (): void => fail(explain(new Error('the connection was closed')));
     const onAbort = (): void => {
       fail(new DialError('clientGone', `Cannot connect to ${address}: cancelled`, { address, servername }));

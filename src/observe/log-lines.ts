@@ -92,6 +92,11 @@ export function trustProblem(log: Logger, fields: { problem: string }): void {
   log.error(fields, 'cannot use a part of extension-apiserver-authentication');
 }
 
+/** It would name the cluster kexer runs in, which no Secret can. */
+export function clusterSecretIgnored(log: Logger, fields: { namespace: string }): void {
+  log.warn(fields, 'ignored a cluster Secret named local');
+}
+
 export function kubeletCertificateNotReloaded(log: Logger, err: unknown): void {
   log.error({ err }, 'cannot reload the kubelet client certificate; the old one stays in use');
 }

@@ -10,7 +10,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import { acceptCall, type Call } from '../clusters/call.ts';
-import { maxRefusalBytes, mayRefuseImpersonator, refusedImpersonator } from '../clusters/impersonator-guard.ts';
+import { type AnswerJudge, maxRefusalBytes } from '../clusters/answer-judge.ts';
 import { lingerAndDestroy, refuseUpgrade } from '../net/http-answer.ts';
 import { splice, type SpliceEnd, type SpliceOptions } from '../net/splice.ts';
 import { readBody, requestUpgrade, type UpgradeAnswer } from '../net/upgrade.ts';
@@ -56,10 +56,9 @@ export async function forwardUpgrade(
     signal: call.signal,
   });
   if (answer.head.status !== 101) {
-    const { identity } = call;
-    const isJudged = identity.credential === 'impersonator' && mayRefuseImpersonator(answer.head.status);
-    return isJudged
-      ? relayJudgedRefusal(deps, call, socket, route.socket, answer)
+    const judge = call.cluster.judgeOf(call);
+    return judge?.mayRefuse(answer.head) === true
+      ? relayJudgedRefusal({ ...deps, judge }, call, socket, route.socket, answer)
       : relayRefusal(deps, call, socket, route.socket, answer);
   }
   const agreed = getHeader(answer.head.headers, 'Upgrade') ?? '';
@@ -121,17 +120,18 @@ async function relayRefusal(
   return undefined;
 }
 
-/** A 401 or 403 to a call that the impersonator carried: read first, since it may be about kexer. @throws StatusError 502 then. */
+/** An answer that may be about kexer: read first. @throws StatusError 502 then. */
 async function relayJudgedRefusal(
-  deps: { clock: Clock },
+  deps: { clock: Clock; judge: AnswerJudge },
   call: Call,
   socket: Duplex,
   upstream: Duplex,
   { head, rest }: UpgradeAnswer,
 ): Promise<undefined> {
-  const limits = { maxBytes: maxRefusalBytes, timeoutMs: answerTimeoutMs, method: call.method, ...deps };
+  const { clock } = deps;
+  const limits = { maxBytes: maxRefusalBytes, timeoutMs: answerTimeoutMs, method: call.method, clock };
   const body = await readBody(upstream, head, rest, limits).finally(() => upstream.destroy());
-  const refusal = refusedImpersonator(head.status, body, call.identity.effectiveUser);
+  const refusal = deps.judge.refusal(head, body);
   if (refusal !== undefined) throw refusal;
   refuseUpgrade(deps, socket, { status: head.status, headers: endToEnd(head.headers, false), body });
   return undefined;

@@ -4,6 +4,7 @@ import type { Authenticator } from '../auth/authenticate.ts';
 import type { AccessQuestion, Authorizer } from '../auth/authorize.ts';
 import { KexerError } from '../base/errors.ts';
 import { clustersResource } from '../clusters/directory.ts';
+import type { OwnMark } from '../clusters/own-mark.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import { type CallStages, noStages } from '../observe/stages.ts';
 
@@ -25,12 +26,15 @@ export function createFilters(deps: {
   authorizer: Pick<Authorizer, 'authorize'>;
   limits: Pick<RequestLimits, 'admit'>;
   shutdown: Shutdown;
+  /** By which kexer knows its own calls again. */
+  mark?: Pick<OwnMark, 'refuseOwn'>;
   /** Other kexers; left out: there are none. */
   peers?: Pick<PeersEndpoint, 'handles' | 'authenticate'> | undefined;
   audit: Pick<RequestAudits, 'begin'>;
 }): readonly Filter[] {
   return [
     requestInfoFilter(),
+    ...(deps.mark === undefined ? [] : [loopFilter(deps.mark)]),
     auditFilter(deps.audit),
     shutdownFilter(deps.shutdown),
     ...(deps.peers === undefined ? [] : [authenticatePeerFilter(deps.peers)]),
@@ -52,6 +56,11 @@ function shutdownFilter(shutdown: Shutdown): Filter {
       if (!isAboutProcess) throw new KexerError('draining', 'kexer is shutting down');
     },
   };
+}
+
+/** A call of kexer's own to another cluster has come back. */
+function loopFilter(mark: Pick<OwnMark, 'refuseOwn'>): Filter {
+  return { name: 'loop', apply: ({ arrival }) => mark.refuseOwn(arrival.headers) };
 }
 
 function requestInfoFilter(): Filter {

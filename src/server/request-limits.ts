@@ -178,7 +178,10 @@ export class RequestLimits {
 /** Undefined: not limited. */
 function limitedKindOf(context: RequestContext): LimitedKind | undefined {
   const { arrival, exchange, path } = context;
-  if (path.kind === 'own') return path.info.isResourceRequest ? 'requests' : undefined;
+  if (path.kind === 'own') {
+    if (!path.info.isResourceRequest) return undefined;
+    return isLongRunning(path.info) ? 'longRunning' : 'requests';
+  }
   if (exchange.kind === 'upgrade') return 'sessions';
   // A plain request to a stream's path is answered at once, yet costs the same preflight.
   if (streamKindOf({ method: arrival.method, inner: path.inner }) !== undefined) return 'sessions';

@@ -5,6 +5,7 @@ import { describeError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import type { ClusterDirectory } from '../clusters/directory.ts';
 import { clustersResource } from '../clusters/directory.ts';
+import { badRequest, StatusError, unknownResource } from '../kube/status.ts';
 import { noAudit } from '../observe/audit/call-audit.ts';
 import { noStages } from '../observe/stages.ts';
 import { forwardUpgrade } from '../rest/forward-upgrade.ts';
@@ -14,22 +15,27 @@ import { type Announced, announceSession } from '../streams/announce.ts';
 import { basisOf } from '../streams/session-rights.ts';
 import type { Session, SessionSubject } from '../streams/session.ts';
 
-import { pageNotFound, sendAnswer, type Answer } from './answer.ts';
-import type { ClustersResource } from './clusters-resource.ts';
+import { pageNotFound, sendAnswer, statusAnswer, type Answer } from './answer.ts';
 import { discoveryAnswer } from './discovery.ts';
 import type { Health } from './health.ts';
 import type { MetricsAnswers } from './metrics-answers.ts';
+import { readBody } from './own-body.ts';
+import type { PeersEndpoint } from './peers-endpoint.ts';
 import type { Route } from './pipeline.ts';
 import type { Exchange, RequestContext } from './request-context.ts';
 import { isLongRunning } from './request-limits.ts';
 import type { RequestPath } from './request-path.ts';
+import type { OwnResource } from './resource-answers.ts';
 import type { VersionInfo } from './version-info.ts';
 
 export interface RouterDeps {
   readonly clock: Clock;
   readonly directory: ClusterDirectory;
   readonly streams: Pick<StreamHandler, 'handles' | 'handleUpgrade' | 'handleRequest' | 'sessions'>;
-  readonly clusters: ClustersResource;
+  /** By name: kexer's own resources. */
+  readonly resources: ReadonlyMap<string, OwnResource>;
+  /** Answers other kexers; left out: there are none. */
+  readonly peers?: Pick<PeersEndpoint, 'handles' | 'answer'> | undefined;
   readonly health: Health;
   readonly version: VersionInfo;
   /** /metrics; left out: there are none. */
@@ -41,13 +47,19 @@ export interface RouterDeps {
 export function createRoute(deps: RouterDeps): Route {
   return async (context) => {
     const { path, arrival, exchange } = context;
+    if (path.kind === 'own' && deps.peers?.handles(context) === true) {
+      const readOrder = (maxBytes: number): Promise<Buffer> => readBody(exchange.request, maxBytes);
+      sendAnswer(deps, exchange, await deps.peers.answer(context, path.query, readOrder), arrival.auditId);
+      return;
+    }
     if (path.kind === 'own') {
       const metrics = deps.metrics?.answer(path.info.path, arrival);
       if (metrics !== undefined) {
         sendAnswer(deps, exchange, await metrics, arrival.auditId);
         return;
       }
-      sendAnswer(deps, exchange, ownAnswer(deps, path, context), arrival.auditId);
+      if (path.info.isResourceRequest) await answerResource(deps, path, context);
+      else sendAnswer(deps, exchange, ownAnswer(deps, path, context), arrival.auditId);
       return;
     }
     const call = await callOf(deps, path, context);
@@ -164,17 +176,41 @@ async function callOf(
   };
 }
 
-/** Kexer's own paths. OpenAPI is answered 404: that is how an API server quietly has none. */
+/** A resource of kexer's own group; what is of no other group is here either. */
+async function answerResource(
+  deps: RouterDeps,
+  { info, query }: RequestPath & { kind: 'own' },
+  { arrival, exchange, caller }: RequestContext,
+): Promise<void> {
+  const isOurs = info.apiGroup === clustersResource.group && info.apiVersion === clustersResource.version;
+  const resource = deps.resources.get(info.resource);
+  const { headers, remoteAddress, auditId, signal } = arrival;
+  if (!isOurs || resource === undefined) {
+    sendAnswer(deps, exchange, isOurs ? statusAnswer(unknownResource()) : pageNotFound, auditId);
+    return;
+  }
+  const answer = await resource.answer({
+    info,
+    query,
+    headers,
+    caller,
+    remoteAddress,
+    auditId,
+    signal,
+    readBody: (maxBytes) => readBody(exchange.request, maxBytes),
+  });
+  if (!('run' in answer)) sendAnswer(deps, exchange, answer, auditId);
+  else if (exchange.kind === 'request') await answer.run(exchange.response);
+  else throw new StatusError(badRequest('this watch is not served over WebSocket'));
+}
+
+/** Kexer's own paths that name no resource. OpenAPI is answered 404: that is how an API server quietly has none. */
 function ownAnswer(
   deps: RouterDeps,
   path: RequestPath & { kind: 'own' },
   { arrival, callerIfKnown }: RequestContext,
 ): Answer {
   const { info, query } = path;
-  if (info.isResourceRequest) {
-    const isOurs = info.apiGroup === clustersResource.group && info.apiVersion === clustersResource.version;
-    return isOurs ? deps.clusters.answer(info, query, arrival.headers) : pageNotFound;
-  }
   return (
     deps.health.answer(info.path, query, callerIfKnown !== undefined) ??
     deps.version.answer(info.path) ??

@@ -4,8 +4,8 @@
 // answer.
 
 import type { Clock } from '../base/clock.ts';
+import type { AnswerHead } from '../clusters/answer-judge.ts';
 import type { Call } from '../clusters/call.ts';
-import { refusedImpersonator } from '../clusters/impersonator-guard.ts';
 import { failure } from '../kube/status.ts';
 import type { HttpAnswer } from '../net/http-answer.ts';
 import { readBody, requestUpgrade } from '../net/upgrade.ts';
@@ -60,8 +60,8 @@ export async function openDetourLeg(
   if (head.status !== 101) {
     const limits = { maxBytes: maxRefusalBytes, timeoutMs: refusalBodyTimeoutMs, method: 'POST', clock: deps.clock };
     const body = await readBody(socket, head, rest, limits).finally(() => socket.destroy());
+    refuseOwnProblem(call, head, body);
     if (head.status >= 400) {
-      refuseOwnProblem(call, head.status, body);
       return relayedAnswer({ status: head.status, headers: head.headers, body });
     }
     return invalidUpgrade(call, `status code ${head.status}`);
@@ -72,10 +72,10 @@ export async function openDetourLeg(
   return invalidUpgrade(call, problem);
 }
 
-/** kube-apiserver's 401 and 403 about the impersonator are kexer's matter; a kubelet's, which it passes on as they are, have no Status. */
-function refuseOwnProblem(call: Call, status: number, body: Buffer): void {
-  if (call.identity.credential !== 'impersonator') return;
-  const refusal = refusedImpersonator(status, body, call.identity.effectiveUser);
+/** kube-apiserver's 401 and 403 about kexer's credential are kexer's matter; a kubelet's, which it passes on as they are, have no Status. */
+function refuseOwnProblem(call: Call, head: AnswerHead, body: Buffer): void {
+  const judge = call.cluster.judgeOf(call);
+  const refusal = judge?.mayRefuse(head) === true ? judge.refusal(head, body) : undefined;
   if (refusal !== undefined) throw refusal;
 }
 

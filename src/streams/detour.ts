@@ -57,6 +57,7 @@ export async function detourOf(
   signal: AbortSignal,
 ): Promise<Detour | undefined> {
   const { streamRoute } = call.cluster;
+  await streamRoute.whenKnown?.(signal);
   const known = streamRoute.detourOf(kind);
   if (known !== undefined || !streamRoute.hasNodeDetours) return known;
   const node = await placing.then(({ node: name }) => call.cluster.node(name, signal)).catch(() => undefined);

@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { KubeletAccess } from '../clusters/cluster.ts';
 import { DialError, dialTls } from '../net/dial.ts';
+import { ReadTap } from '../net/read-tap.ts';
 import { type CallStages, noStages } from '../observe/stages.ts';
 import type { RawHeader } from '../protocol/raw-headers.ts';
 import type { Target } from './target.ts';
@@ -24,7 +25,10 @@ export async function dialKubelet(
   try {
     return await (deps.stages ?? noStages).run('dial', () => dial(deps, access, target, signal));
   } catch (error) {
-    throw error instanceof DialError ? explained(error, access, target) : error;
+    if (error instanceof DialError) throw explained(error, access, target);
+    if (!(error instanceof KexerError) || error.code !== 'badGateway') throw error;
+    // The guard's: there kubelets may not be.
+    throw new KexerError('badGateway', `Cannot reach the kubelet of node ${target.node}`, { cause: error });
   }
 }
 
@@ -38,7 +42,7 @@ async function dial(
   if (access.isVerified && ca === undefined) {
     throw new KexerError(
       'tls',
-      `Cannot verify the kubelet of node ${target.node}: no CA is configured (${access.caSource}); set --kubelet-certificate-authority`,
+      `Cannot verify the kubelet of node ${target.node}: no CA is configured (${access.caSource}); set ${caSettingOf(access)}`,
     );
   }
   return dialTls({
@@ -48,6 +52,8 @@ async function dial(
     certificate: access.certificate(),
     isVerified: access.isVerified,
     alpn: ['http/1.1'], // an upgrade has no meaning in HTTP/2
+    tap: new ReadTap(), // most bytes of most sessions come from here
+    guard: access.guard,
     timeoutMs: dialTimeoutMs,
     signal,
     clock: deps.clock,
@@ -59,6 +65,10 @@ export async function kubeletCredential(access: KubeletAccess): Promise<RawHeade
   if (access.certificate() !== undefined || !access.isVerified) return [];
   const token = await access.token();
   return token === undefined ? [] : [['Authorization', `Bearer ${token}`]];
+}
+
+function caSettingOf({ caSetting = '--kubelet-certificate-authority' }: KubeletAccess): string {
+  return caSetting;
 }
 
 function explained(error: DialError, access: KubeletAccess, target: Target): KexerError {
@@ -81,5 +91,5 @@ function tlsProblem(error: DialError, access: KubeletAccess): string {
     return `its certificate is not for ${error.servername} but for ${names === '' ? 'no name at all' : names}; change --kubelet-preferred-address-types, or the certificate`;
   }
   const names = error.subjectAltName === undefined ? '' : ` (its certificate is for ${error.subjectAltName})`;
-  return `${error.systemCode ?? 'the TLS handshake failed'}${names}; its certificate must be signed by the CA in ${access.caSource}, set by --kubelet-certificate-authority`;
+  return `${error.systemCode ?? 'the TLS handshake failed'}${names}; its certificate must be signed by the CA in ${access.caSource}, set by ${caSettingOf(access)}`;
 }

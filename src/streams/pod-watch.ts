@@ -43,7 +43,8 @@ export class PodWatches {
   #isStopped = false;
   #isForbiddenTold = false;
   #isOutageTold = false;
-  #offUntilMs = 0;
+  /** Where kexer may not watch pods: until when it is not tried again. */
+  readonly #offUntilMs = new WeakMap<PodSource, number>();
 
   constructor(deps: PodWatchesDeps) {
     this.#deps = deps;
@@ -77,7 +78,7 @@ export class PodWatches {
   }
 
   #join(source: PodSource, session: Session): () => void {
-    if (this.#isStopped || this.#deps.clock.monotonic() < this.#offUntilMs) return () => {};
+    if (this.#isStopped || this.#deps.clock.monotonic() < (this.#offUntilMs.get(source) ?? 0)) return () => {};
     const { namespace, pod } = session.subject;
     const key = `${namespace}/${pod}`;
     const watches = this.#bySource.get(source) ?? new Map<string, PodWatch>();
@@ -103,15 +104,15 @@ export class PodWatches {
         onWorks: () => {
           this.#isOutageTold = false;
         },
-        onFailure: (error) => this.#failed(error),
+        onFailure: (error) => this.#failed(source, error),
       },
     );
   }
 
   /** @returns whether to go on trying. */
-  #failed(error: unknown): boolean {
+  #failed(source: PodSource, error: unknown): boolean {
     if (isForbidden(error)) {
-      this.#offUntilMs = this.#deps.clock.monotonic() + offMs;
+      this.#offUntilMs.set(source, this.#deps.clock.monotonic() + offMs);
       if (!this.#isForbiddenTold) this.#deps.onForbidden(error);
       this.#isForbiddenTold = true;
       return false;

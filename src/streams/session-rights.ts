@@ -20,18 +20,26 @@ export interface SessionBasis {
 }
 
 export function basisOf(call: Call): SessionBasis {
-  const { caller, identity, inner } = call;
+  const { caller, inner } = call;
   const kind = streamKindOf(call);
   const isStream = kind !== undefined && kind !== 'log';
   const expiresAtMs = 'expiresAtMs' in caller ? caller.expiresAtMs : undefined;
   return {
     rights: [
-      // `create` is what kube-apiserver asks of exec by any method; a client that came by GET and lost `get` alone would come again by POST.
-      { user: identity.effectiveUser, question: isStream ? { ...inner.info, verb: 'create' } : inner.info },
+      ...innerRights(call, isStream ? { ...inner.info, verb: 'create' } : inner.info),
       { user: caller.user, question: outerQuestion(call, isStream || call.isUpgrade ? 'create' : 'get') },
     ],
     ...(expiresAtMs === undefined ? {} : { credentialExpiresAtMs: expiresAtMs }),
   };
+}
+
+/**
+ * `create` is what kube-apiserver asks of exec by any method; a client that came by GET and lost `get` alone would come again by POST. What
+ * somebody may do in another cluster nobody here can be asked.
+ */
+function innerRights({ caller, cluster, identity }: Call, question: AccessQuestion): SessionRight[] {
+  if (cluster.kind !== 'remote') return [{ user: identity.effectiveUser, question }];
+  return cluster.useRight === undefined ? [] : [{ user: caller.user, question: cluster.useRight }];
 }
 
 /** The question of the pipeline's authorization. */

@@ -97,7 +97,7 @@ async function openDirect(
   try {
     const preflight = await askStream(call, { query: preflightQuery(options), version: deps.version, signal });
     if (!preflight.isAllowed) return preflight.answer;
-    if (!(await isCreateChecked(call, signal))) await requireVerb(deps, call, 'create');
+    if (!(await isCreateChecked(call, signal))) await requireVerb(deps, call, 'create', signal);
     const protocol = negotiate(call, options);
     if ('status' in protocol) return protocol;
     const { target, socket } = await reached;
@@ -157,7 +157,7 @@ async function openDetour(
   if ('status' in backend) return backend;
   try {
     // kube-apiserver was asked by POST, which it takes for `create`; it would have wanted `get` as well of a client that came by GET.
-    if (call.method === 'GET') await requireVerb(deps, call, 'get');
+    if (call.method === 'GET') await requireVerb(deps, call, 'get', signal);
     const protocol = negotiate(call, options);
     if ('status' in protocol) {
       backend.socket.destroy();
@@ -247,8 +247,17 @@ async function isCreateChecked(call: Call, signal: AbortSignal): Promise<boolean
 }
 
 /** Asks about the effective user, who is proven by now: kube-apiserver has taken the call. */
-async function requireVerb(deps: UpgradeDeps, call: Call, verb: 'create' | 'get'): Promise<void> {
+async function requireVerb(
+  deps: UpgradeDeps,
+  call: Call,
+  verb: 'create' | 'get',
+  signal: AbortSignal,
+): Promise<void> {
   const { info } = call.inner;
+  if (call.cluster.requireVerb !== undefined) {
+    await call.cluster.requireVerb(call, verb, signal);
+    return;
+  }
   await deps.authorizer.authorize(call.identity.effectiveUser, {
     isResourceRequest: true,
     path: info.path,

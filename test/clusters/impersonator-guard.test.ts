@@ -2,7 +2,8 @@
 
 import { expect } from 'chai';
 
-import { ImpersonatorGuard, refusedImpersonator } from '../../src/clusters/impersonator-guard.ts';
+import { AnswerGuard } from '../../src/clusters/answer-judge.ts';
+import { impersonatorJudge } from '../../src/clusters/impersonator-guard.ts';
 import type { AnswerController } from '../../src/kube/client.ts';
 import { makeUser } from '../../src/kube/user.ts';
 import { encodeStatus, forbidden, StatusError, unauthorized, type Status } from '../../src/kube/status.ts';
@@ -20,14 +21,14 @@ function refusalOf(user: string, verb: string): Status {
 /** What a sink behind the guard sees of an answer in one or more pieces. */
 function pass(status: number, pieces: readonly Buffer[], effectiveUser = makeUser({ name: 'eve' })): unknown[] {
   const seen: unknown[] = [];
-  const guard = new ImpersonatorGuard(
+  const guard = new AnswerGuard(
     {
       onHead: (head) => seen.push(head.status),
       onData: (chunk) => seen.push(chunk.toString()),
       onEnd: () => seen.push('end'),
       onError: (error) => seen.push(error instanceof StatusError ? error.status.code : error.message),
     },
-    { effectiveUser },
+    impersonatorJudge(effectiveUser),
   );
   let isAborted = false;
   const controller: AnswerController = {
@@ -44,7 +45,7 @@ function pass(status: number, pieces: readonly Buffer[], effectiveUser = makeUse
   return seen;
 }
 
-describe('ImpersonatorGuard', () => {
+describe('AnswerGuard with impersonatorJudge', () => {
   const body = encodeStatus(refusalOf(account, 'impersonate'));
   const own = encodeStatus(refusalOf('eve', 'impersonate'));
   const plain = encodeStatus(refusalOf('eve', 'get'));
@@ -75,7 +76,7 @@ describe('ImpersonatorGuard', () => {
       groups: ['g', 'h'],
       extra: new Map([['example.org/key', ['v', 'w']]]),
     });
-    const refusal = refusedImpersonator(403, body, user);
+    const refusal = impersonatorJudge(user).refusal({ status: 403, headers: [] }, body);
     expect(refusal?.status.message).to.equal(
       'kube-apiserver does not let kexer\'s impersonator act as this user: it needs the verb "impersonate" on serviceaccounts, uids, groups, userextras/example.org/key',
     );
@@ -85,14 +86,14 @@ describe('ImpersonatorGuard', () => {
 
   it('passes what it held when the answer is cut', () => {
     const seen: unknown[] = [];
-    const guard = new ImpersonatorGuard(
+    const guard = new AnswerGuard(
       {
         onHead: (head) => seen.push(head.status),
         onData: (chunk) => seen.push(chunk.toString()),
         onEnd: () => seen.push('end'),
         onError: () => seen.push('error'),
       },
-      { effectiveUser: makeUser({ name: 'eve' }) },
+      impersonatorJudge(makeUser({ name: 'eve' })),
     );
     guard.onHead({ status: 403, reason: '', headers: [] }, { pause: () => {}, resume: () => {}, abort: () => {} });
     guard.onData(Buffer.from('half'));

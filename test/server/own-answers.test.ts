@@ -2,18 +2,13 @@
 
 import { expect } from 'chai';
 
-import { ClusterDirectory } from '../../src/clusters/directory.ts';
-import type { Cluster } from '../../src/clusters/cluster.ts';
-import { parseRequestInfo, type RequestInfo } from '../../src/kube/request-info.ts';
 import { StatusError } from '../../src/kube/status.ts';
 import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
 import type { Answer } from '../../src/server/answer.ts';
-import { ClustersResource } from '../../src/server/clusters-resource.ts';
 import { discoveryAnswer } from '../../src/server/discovery.ts';
 import { Health } from '../../src/server/health.ts';
 import { Shutdown } from '../../src/server/shutdown.ts';
 import { VersionInfo } from '../../src/server/version-info.ts';
-import { FakeClock } from '../support/fake-clock.ts';
 
 function bodyOf(answer: Answer | undefined): unknown {
   return JSON.parse(String(answer?.body));
@@ -168,131 +163,5 @@ describe('VersionInfo', () => {
     expect(bodyOf(answer)).to.deep.include({ major: '1', minor: '2', gitVersion: 'v1.2.3', compiler: '' });
     expect(String(answer?.body)).to.match(/^\{\n {2}"major": "1",\n/);
     expect(new VersionInfo('1.2.3').answer('/version/')).to.equal(undefined);
-  });
-});
-
-describe('ClustersResource', () => {
-  const base = '/apis/backup.cv.io/v1';
-
-  function resource(isReady = true): { clusters: ClustersResource; clock: FakeClock } {
-    const clock = new FakeClock(Date.UTC(2026, 10, 20));
-    const directory = new ClusterDirectory({ local: { name: 'local' } as Cluster });
-    return { clock, clusters: new ClustersResource({ clock, directory, isReady: () => isReady }) };
-  }
-
-  function ask(clusters: ClustersResource, path: string, headers: RawHeaders = [], method = 'GET'): Answer {
-    const [rawPath = '', rawQuery = ''] = path.split('?');
-    const query = new URLSearchParams(rawQuery);
-    const info: RequestInfo = parseRequestInfo(method, rawPath.slice(1).split('/'), query);
-    return clusters.answer(info, query, headers);
-  }
-
-  const local = {
-    metadata: { name: 'local', namespace: 'default', creationTimestamp: '2026-11-20T00:00:00Z' },
-    spec: { kind: 'Local' },
-    status: { ready: true },
-  };
-
-  it('gives the local cluster, alone and in a list', () => {
-    const { clusters } = resource();
-    const object = { kind: 'Cluster', apiVersion: 'backup.cv.io/v1', ...local };
-    expect(bodyOf(ask(clusters, `${base}/namespaces/default/clusters/local`))).to.deep.equal(object);
-    expect(bodyOf(ask(clusters, `${base}/clusters`))).to.deep.equal({
-      kind: 'ClusterList',
-      apiVersion: 'backup.cv.io/v1',
-      metadata: {},
-      items: [object],
-    });
-    expect(bodyOf(ask(clusters, `${base}/namespaces/other/clusters`))).to.have.nested.property(
-      'items[0].metadata.namespace',
-      'other',
-    );
-  });
-
-  it('gives tables as kubectl asks for them', () => {
-    const { clusters, clock } = resource(false);
-    clock.advance(200_000);
-    const table = accept(
-      'application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json',
-    );
-    const body = bodyOf(ask(clusters, `${base}/namespaces/default/clusters`, table));
-    expect(body).to.deep.include({ kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata: {} });
-    expect(body).to.have.deep.property('rows', [
-      {
-        cells: ['local', 'Local', 'False', '3m20s'],
-        object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: local.metadata },
-      },
-    ]);
-    expect(
-      bodyOf(ask(clusters, `${base}/namespaces/default/clusters/local?includeObject=None`, table)),
-    ).to.have.deep.property('rows', [{ cells: ['local', 'Local', 'False', '3m20s'] }]);
-  });
-
-  const ages: readonly (readonly [seconds: number, age: string])[] = [
-    [0, '0s'],
-    [119, '119s'],
-    [120, '2m'],
-    [599, '9m59s'],
-    [600, '10m'],
-    [10_799, '179m'],
-    [10_800, '3h'],
-    [27_000, '7h30m'],
-    [28_800, '8h'],
-    [172_799, '47h'],
-    [172_800, '2d'],
-    [176_400, '2d1h'],
-    [691_200, '8d'],
-  ];
-  for (const [seconds, age] of ages) {
-    it(`prints ${seconds} seconds as ${age}`, () => {
-      const { clusters, clock } = resource();
-      clock.advance(seconds * 1000);
-      const table = accept('application/json;as=Table;v=v1;g=meta.k8s.io');
-      expect(bodyOf(ask(clusters, `${base}/clusters`, table))).to.have.nested.property('rows[0].cells[3]', age);
-    });
-  }
-
-  it('selects by fields', () => {
-    const { clusters } = resource();
-    const count = (selector: string): unknown =>
-      (
-        bodyOf(ask(clusters, `${base}/namespaces/a/clusters?fieldSelector=${encodeURIComponent(selector)}`)) as {
-          items: unknown[];
-        }
-      ).items.length;
-    expect(
-      [
-        'metadata.name=local',
-        'metadata.name==local,metadata.namespace=a',
-        'metadata.name!=local',
-        'metadata.namespace=b',
-      ].map(count),
-    ).to.deep.equal([1, 1, 0, 0]);
-  });
-
-  const refused: readonly (readonly [path: string, code: number, message: string])[] = [
-    [`${base}/namespaces/default/clusters/x`, 404, 'clusters.backup.cv.io "x" not found'],
-    [`${base}/clusters?fieldSelector=spec.kind%3DLocal`, 400, 'field label not supported: spec.kind'],
-    [`${base}/clusters?labelSelector=a`, 400, 'label selectors are not supported: clusters have no labels'],
-  ];
-  for (const [path, code, message] of refused) {
-    it(`refuses ${path}`, () => {
-      expect(() => ask(resource().clusters, path))
-        .to.throw(StatusError)
-        .with.property('status')
-        .that.deep.includes({ code, message });
-    });
-  }
-
-  it('has no other verbs and resources', () => {
-    const { clusters } = resource();
-    const status = (path: string, method: string): number => ask(clusters, path, [], method).status;
-    expect([
-      status(`${base}/clusters?watch=1`, 'GET'),
-      status(`${base}/namespaces/default/clusters`, 'POST'),
-      status(`${base}/namespaces/default/clusters/local`, 'DELETE'),
-      status(`${base}/namespaces/default/clusters/local/nope`, 'GET'),
-      status(`${base}/nopes`, 'GET'),
-    ]).to.deep.equal([405, 405, 405, 404, 404]);
   });
 });

@@ -62,6 +62,7 @@ describe('Server', () => {
     };
     const cluster = {
       name: 'local',
+      readVersion: async () => ({ major: 1, minor: 36, gitVersion: 'v1.36.0' }),
       identify: async (caller: Caller) => ({
         headers: [],
         credential: 'none',
@@ -113,7 +114,15 @@ describe('Server', () => {
               response.end('streamed');
             },
           },
-          clusters: new ClustersResource({ clock, directory, isReady: () => true }),
+          resources: new Map([
+            [
+              'clusters',
+              new ClustersResource(
+                { clock, directory, sessions },
+                { endpoint: 'https://apiserver', streams: 'kubelet' },
+              ),
+            ],
+          ]),
           health,
           version: new VersionInfo('0.0.0'),
           maxBodyBytes: 0,

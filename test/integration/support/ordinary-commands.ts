@@ -21,6 +21,7 @@ export function held(text: string): string {
     .replaceAll(/\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}/g, 'TIME')
     .replaceAll(/^([EWI])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ /gm, '$1 ')
     .replaceAll(/("?resourceVersion"?: )"\d+"/g, '$1"RV"')
+    .replaceAll(/\b\d+ms\b */g, 'MS ')
     .replaceAll(/\b(?:\d+[smhd])+\b( ago)? */g, 'AGO ')
     .replaceAll(/\b(AGE|LAST SEEN|Age) +/g, '$1 ')
     .replaceAll(/---- +/g, '---- ');

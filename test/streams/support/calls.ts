@@ -12,6 +12,7 @@ import type {
   NodeObject,
   PodObject,
 } from '../../../src/clusters/cluster.ts';
+import { impersonatorJudge } from '../../../src/clusters/impersonator-guard.ts';
 import { parseRequestInfo } from '../../../src/kube/request-info.ts';
 import { encodeStatus, failure, notFound, type Status, StatusError } from '../../../src/kube/status.ts';
 import { makeUser } from '../../../src/kube/user.ts';
@@ -70,6 +71,8 @@ export function fakeCluster(kubelet: { port: number; ca: string }): FakeCluster 
     },
     node: async (name) => fake.nodes.get(name),
     serverVersion: async () => fake.version,
+    judgeOf: ({ identity }) =>
+      identity.credential === 'impersonator' ? impersonatorJudge(identity.effectiveUser) : undefined,
   };
   Object.defineProperty(parts, 'kubelet', { get: () => fake.kubelet });
   return Object.assign(fake, { cluster: parts as Cluster });

@@ -1,0 +1,281 @@
+// A cluster that a Secret names. Whatever goes there, a user's calls, kexer's own reads and streams to its kubelets, goes with the credential in
+// the Secret and no other. One object is one content of the Secret: a changed Secret is another object, and calls that run keep theirs.
+
+import type { Readable } from 'node:stream';
+
+import type { Authorizer } from '../auth/authorize.ts';
+import type { Caller } from '../auth/caller.ts';
+import type { RemoteHeaderNames } from '../auth/outgoing-headers.ts';
+import type { OutgoingIdentity } from '../auth/outgoing.ts';
+import type { Clock } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
+import { TtlCache } from '../base/ttl-cache.ts';
+import type { AddressGuard } from '../kube/address-guard.ts';
+import { type AnswerController, type AnswerSink, KubeClient } from '../kube/client.ts';
+import { type AccessQuestion, accessReviewSpec } from '../kube/reviews.ts';
+import { fixedCertificate, fixedToken } from '../kube/sources.ts';
+import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
+import { isRecord } from '../kube/objects.ts';
+import type { RawHeaders } from '../protocol/raw-headers.ts';
+
+import type { AnswerJudge } from './answer-judge.ts';
+import type { Call } from './call.ts';
+import { ClusterCalls } from './cluster-calls.ts';
+import { ClusterReads } from './cluster-reads.ts';
+import type { ClusterSpec } from './cluster-secret.ts';
+import type {
+  ApiAnswer,
+  ApiRequest,
+  Cluster,
+  KubeletAccess,
+  NodeObject,
+  PodObject,
+  PodWatchHandlers,
+  ServerVersion,
+  UpgradeRoute,
+} from './cluster.ts';
+import type { OwnMark } from './own-mark.ts';
+import { remoteIdentity, remoteUser, useQuestion } from './remote-identity.ts';
+import { remoteJudge } from './remote-judge.ts';
+import { RemoteStreamRoute } from './remote-route.ts';
+
+/** Addresses of nodes change seldom, and a stream to an old one fails and is tried again. */
+const nodeLifetimeMs = 10_000;
+const maxNodes = 1000;
+const reviewTimeoutMs = 10_000;
+
+export interface RemoteClusterDeps {
+  readonly clock: Clock;
+  /** Of kexer's own cluster: who may use what there is here. */
+  readonly authorizer: Pick<Authorizer, 'authorize'>;
+  readonly guard: AddressGuard;
+  readonly mark: Pick<OwnMark, 'header' | 'checkPeer'>;
+  readonly remoteHeaderNames: () => RemoteHeaderNames;
+  /** An informer of the cluster has failed, for the log. */
+  readonly onError: (cluster: string, informer: string, error: unknown) => void;
+}
+
+export interface RemoteClusterOptions {
+  readonly namespace: string;
+  readonly name: string;
+  readonly spec: ClusterSpec;
+  readonly userAgent: string;
+  readonly preferredAddressTypes: readonly string[];
+}
+
+export class RemoteCluster implements Cluster {
+  readonly kind = 'remote';
+  readonly name: string;
+  readonly kubelet: KubeletAccess;
+  readonly streamRoute: RemoteStreamRoute;
+  readonly useRight?: AccessQuestion;
+  /** NAMESPACE/NAME */
+  readonly #fullName: string;
+  readonly #deps: RemoteClusterDeps;
+  readonly #options: RemoteClusterOptions;
+  readonly #client: KubeClient;
+  readonly #calls: ClusterCalls;
+  readonly #reads: ClusterReads;
+  readonly #nodes: TtlCache<NodeObject>;
+
+  constructor(deps: RemoteClusterDeps, options: RemoteClusterOptions) {
+    const { clock } = deps;
+    const { namespace, name, spec } = options;
+    this.name = name;
+    this.#fullName = `${namespace}/${name}`;
+    this.#deps = deps;
+    this.#options = options;
+    if (spec.identity === 'shared') this.useRight = useQuestion(options);
+    this.kubelet = kubeletAccess(deps, options);
+    this.#client = clientOf(deps, options);
+    this.streamRoute = new RemoteStreamRoute(
+      { client: this.#client, clock, onError: (informer, error) => deps.onError(this.#fullName, informer, error) },
+      { streams: spec.streams, name: this.#fullName },
+    );
+    this.#reads = new ClusterReads({ client: this.#client, clock });
+    this.#calls = new ClusterCalls({
+      clientOf: (call) => this.#clientFor(call),
+      judgeOf: (call) => this.judgeOf(call),
+      remoteHeaderNames: deps.remoteHeaderNames,
+      ownHeaders: [deps.mark.header],
+      explain: (error) => this.#explained(error),
+    });
+    this.#nodes = new TtlCache({ clock }, { maxEntries: maxNodes });
+  }
+
+  identify(caller: Caller, inbound: RawHeaders): Promise<OutgoingIdentity> {
+    const { namespace, name, spec } = this.#options;
+    const { identity, identityPrefix: prefix } = spec;
+    return remoteIdentity(this.#deps, caller, inbound, { namespace, name, identity, prefix });
+  }
+
+  judgeOf(call: Call): AnswerJudge {
+    const { identity, identityPrefix } = this.#options.spec;
+    const impersonated = identity === 'shared' ? undefined : remoteUser(call.caller.user, identityPrefix);
+    return remoteJudge({ name: this.#fullName, inner: call.inner, impersonated });
+  }
+
+  exchange(
+    call: Call,
+    request: ApiRequest & { timeoutMs: number; signal: AbortSignal; isRetriedOnce?: boolean },
+  ): Promise<ApiAnswer> {
+    return this.#calls.exchange(call, request);
+  }
+
+  stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
+    return this.#calls.stream(call, request, sink);
+  }
+
+  dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute> {
+    return this.#calls.dialUpgrade(call, request, signal);
+  }
+
+  /** By a review of that cluster about the call's own identity there, which everybody may ask for. */
+  async requireVerb(call: Call, verb: string, signal: AbortSignal): Promise<void> {
+    const question = { ...call.inner.info, verb };
+    const { resourceAttributes } = accessReviewSpec(call.caller.user, question) as { resourceAttributes?: object };
+    const answer = await this.#calls.exchange(call, {
+      method: 'POST',
+      target: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
+      headers: [
+        ['Accept', 'application/json'],
+        ['Content-Type', 'application/json'],
+        ['User-Agent', this.#options.userAgent],
+      ],
+      body: Buffer.from(
+        JSON.stringify({
+          apiVersion: 'authorization.k8s.io/v1',
+          kind: 'SelfSubjectAccessReview',
+          spec: { resourceAttributes },
+        }),
+      ),
+      timeoutMs: reviewTimeoutMs,
+      signal,
+    });
+    const status = reviewStatus(answer);
+    if (status === undefined) {
+      const text = `cluster "${this.#fullName}" did not answer a SelfSubjectAccessReview (${answer.status})`;
+      throw new StatusError(badGateway(text));
+    }
+    if (status['allowed'] === true) return;
+    const reason = typeof status['reason'] === 'string' ? status['reason'] : '';
+    throw new StatusError(forbiddenAction(call.caller.user, question, reason));
+  }
+
+  pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject> {
+    return this.#read('get', 'pods', this.#reads.pod(namespace, name, signal));
+  }
+
+  watchPod(
+    namespace: string,
+    name: string,
+    handlers: PodWatchHandlers,
+    options: { timeoutSeconds: number; signal: AbortSignal },
+  ): Promise<void> {
+    return this.#reads.watchPod(namespace, name, handlers, options);
+  }
+
+  async node(name: string, signal: AbortSignal): Promise<NodeObject | undefined> {
+    const known = this.#nodes.get(name);
+    if (known !== undefined) return known;
+    const node = await this.#read('get', 'nodes', this.#reads.node(name, signal));
+    if (node !== undefined) this.#nodes.set(name, node, nodeLifetimeMs);
+    return node;
+  }
+
+  serverVersion(signal: AbortSignal): Promise<ServerVersion> {
+    return this.#read('get', '/version', this.#reads.serverVersion(signal));
+  }
+
+  readVersion(signal: AbortSignal, timeoutMs: number): Promise<ServerVersion> {
+    return this.#read('get', '/version', this.#reads.readVersion(signal, timeoutMs));
+  }
+
+  /** The Secret has another content now: no new call comes here; those that run go on. */
+  async retire(): Promise<void> {
+    this.#client.releaseIdle();
+    await this.streamRoute.stop();
+  }
+
+  /** The Secret is gone: whatever still runs by HTTP ends. Sessions are their own registry's to end. */
+  async close(): Promise<void> {
+    await this.streamRoute.stop();
+    await this.#client.close();
+  }
+
+  #clientFor({ identity }: Call): KubeClient {
+    if (identity.credential === 'cluster') return this.#client;
+    throw new KexerError('internal', 'Cannot send the call: it has an identity of another cluster');
+  }
+
+  /** A read with the Secret's own account: what it is refused is not the caller's. */
+  async #read<T>(verb: string, what: string, reading: Promise<T>): Promise<T> {
+    try {
+      return await reading;
+    } catch (error) {
+      const code = error instanceof StatusError ? error.status.code : 0;
+      if (code !== 401 && code !== 403) throw this.#explained(error);
+      const text =
+        code === 401
+          ? `cluster "${this.#fullName}" does not accept the credential of its Secret (401): it may have expired`
+          : `cluster "${this.#fullName}" does not let the account of its Secret ${verb} ${what} there`;
+      throw new StatusError(badGateway(text), { cause: error });
+    }
+  }
+
+  /** With the cluster's name; code and cause stay, by which others decide. */
+  #explained(error: unknown): unknown {
+    if (!(error instanceof KexerError) || error.code === 'clientGone') return error;
+    const options = error.cause === undefined ? {} : { cause: error.cause };
+    return new KexerError(error.code, `cluster "${this.#fullName}": ${error.message}`, options);
+  }
+}
+
+function clientOf({ clock, guard, mark }: RemoteClusterDeps, { spec, userAgent }: RemoteClusterOptions): KubeClient {
+  const { credential } = spec;
+  return new KubeClient(
+    { clock },
+    {
+      endpoint: {
+        url: spec.endpointUrl,
+        ca: spec.ca,
+        isVerified: true,
+        servername: spec.tlsServerName,
+        guard,
+        checkPeer: mark.checkPeer,
+      },
+      credential:
+        credential.kind === 'token'
+          ? { kind: 'token', token: fixedToken(credential.token) }
+          : { kind: 'certificate', certificate: fixedCertificate(credential) },
+      userAgent,
+    },
+  );
+}
+
+function kubeletAccess({ guard }: RemoteClusterDeps, options: RemoteClusterOptions): KubeletAccess {
+  const { namespace, name, spec, preferredAddressTypes } = options;
+  const { credential } = spec;
+  return {
+    ca: spec.ca === undefined ? undefined : [spec.ca],
+    caSource: `"caData" of the Secret ${namespace}/${name}`,
+    caSetting: 'that key',
+    isVerified: true,
+    certificate: () => (credential.kind === 'certificate' ? { cert: credential.cert, key: credential.key } : undefined),
+    token: () => (credential.kind === 'token' ? credential.token : undefined),
+    guard,
+    preferredAddressTypes,
+    accountName: `the Secret ${namespace}/${name}`,
+  };
+}
+
+function reviewStatus({ status, body }: ApiAnswer): Readonly<Record<string, unknown>> | undefined {
+  if (status < 200 || status > 299) return undefined;
+  try {
+    const review: unknown = JSON.parse(body.toString('utf8'));
+    const answer = isRecord(review) ? review['status'] : undefined;
+    return isRecord(answer) ? answer : undefined;
+  } catch {
+    return undefined; // the caller says that there was no answer
+  }
+}
