@@ -202,7 +202,9 @@ describe('RequestLimits', () => {
     stand.eventLoopDelayMs = 100;
     expect(stand.begin('alice', log).outcome).to.equal('ok');
     stand.eventLoopDelayMs = 101;
-    expect(stand.begin('alice', exec, { isUpgrade: true }).outcome).to.match(/^429 10 .*limits\.eventLoopDelay/);
+    expect(stand.begin('alice', exec, { isUpgrade: true }).outcome).to.match(
+      /^429 TooManyRequests 10: .*limits\.eventLoopDelay/,
+    );
     expect(stand.begin('alice', pods).outcome).to.equal('ok');
     expect(stand.begin('alice', `${pods}?watch=1`).outcome).to.equal('ok');
     expect(Object.fromEntries(stand.limits.refusedBy())).to.include({ eventLoopDelay: 1, sessions: 0 });
