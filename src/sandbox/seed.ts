@@ -16,6 +16,8 @@ import {
 } from './seed-roles.ts';
 
 export const kexerNamespace = 'kexec-system';
+/** Whose Secrets may name clusters. */
+export const clustersNamespace = 'clusters';
 
 /** Extra keys the impersonator may set: those real authenticators give, and kexer's own mark of who stood behind an impersonation. */
 const impersonatedExtras = [
@@ -56,9 +58,12 @@ const kexerRoles: readonly SeedRole[] = [
     name: 'kexer-user',
     rules: [
       rule('get create update patch delete', 'backup.cv.io', 'clusters/exec'),
-      rule('get list', 'backup.cv.io', 'clusters'),
+      rule('get list watch', 'backup.cv.io', 'clusters'),
     ],
   },
+  { name: 'kexer-shared-cluster-user', rules: [rule('use', 'backup.cv.io', 'clusters')] },
+  { name: 'kexer-session-viewer', rules: [rule('get list watch', 'backup.cv.io', 'sessions')] },
+  { name: 'kexer-session-admin', rules: [rule('get list watch delete', 'backup.cv.io', 'sessions')] },
 ];
 
 const kexerBindings: readonly SeedBinding[] = [
@@ -86,10 +91,32 @@ const userBindings: readonly NamespacedBinding[] = [
 
 const kexerNamespacedBindings: readonly NamespacedBinding[] = [
   { namespace: 'default', name: 'kexer-user', role: 'kexer-user', users: [userAlice, userViewer] },
+  { namespace: clustersNamespace, name: 'kexer-user', role: 'kexer-user', users: [userAlice, userViewer] },
+  {
+    namespace: clustersNamespace,
+    name: 'kexer-shared-cluster-user',
+    role: 'kexer-shared-cluster-user',
+    users: [userAlice],
+  },
+  { namespace: 'default', name: 'kexer-session-viewer', role: 'kexer-session-viewer', users: [userViewer] },
   {
     namespace: 'kube-system',
     name: 'kexer:extension-apiserver-authentication-reader',
     role: 'extension-apiserver-authentication-reader',
+    kind: 'Role',
+    accounts: [`${kexerNamespace}/kexer`],
+  },
+  {
+    namespace: kexerNamespace,
+    name: 'kexer-peers',
+    role: 'kexer-peers',
+    kind: 'Role',
+    accounts: [`${kexerNamespace}/kexer`],
+  },
+  {
+    namespace: clustersNamespace,
+    name: 'kexer-clusters',
+    role: 'kexer-clusters',
     kind: 'Role',
     accounts: [`${kexerNamespace}/kexer`],
   },
@@ -111,6 +138,8 @@ const kexerNamespacedBindings: readonly NamespacedBinding[] = [
 
 /** Roles inside a namespace. */
 const namespacedRoles: readonly (SeedRole & { namespace: string })[] = [
+  { namespace: kexerNamespace, name: 'kexer-peers', rules: [rule('list', 'discovery.k8s.io', 'endpointslices')] },
+  { namespace: clustersNamespace, name: 'kexer-clusters', rules: [rule('get list watch', 'core', 'secrets')] },
   {
     namespace: kexerNamespace,
     name: 'kexer-kubelet-tokens',
@@ -135,7 +164,7 @@ export interface SeedOptions {
 export async function seedCluster(cluster: ClusterClient, options: SeedOptions): Promise<void> {
   const { hasKexer } = options;
   const own = ['default', 'kube-system', 'kube-public', 'kube-node-lease'];
-  for (const name of hasKexer ? [...own, kexerNamespace] : own) {
+  for (const name of hasKexer ? [...own, kexerNamespace, clustersNamespace] : own) {
     await cluster.create(
       { group: '', resource: 'namespaces' },
       {

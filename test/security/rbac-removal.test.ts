@@ -14,13 +14,15 @@ import { Scope } from '../../src/base/scope.ts';
 import { composeServer } from '../../src/cli/compose.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createLogger } from '../../src/observe/logger.ts';
+import { getAllHeaders } from '../../src/protocol/raw-headers.ts';
 import type { PolicyRule } from '../../src/sandbox/apiserver/identity/rbac.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { type Answer, type Credential, HttpClient } from './support/http-client.ts';
-import { describe as describeRight, readTable, type TableRight } from './support/rbac-table.ts';
+import { describe as describeRight, readTable, type TableRight, userRoles } from './support/rbac-table.ts';
 
 const clusterPath = '/apis/backup.cv.io/v1/namespaces/default/clusters/local/exec';
 const pods = '/api/v1/namespaces/default/pods';
+const sessions = '/apis/backup.cv.io/v1/namespaces/default/sessions';
 const rbac = 'rbac.authorization.k8s.io';
 
 /** A service account as the aggregation layer tells of it, with a token that is bound to a pod. */
@@ -35,6 +37,9 @@ const boundAccount: readonly (readonly [string, string])[] = [
   ['X-Remote-Extra-Authentication.kubernetes.io%2Fpod-Name', 'builder-1'],
   ['X-Remote-Extra-Authentication.kubernetes.io%2Fpod-Uid', 'p1'],
 ];
+
+/** The cluster of the sandbox once more, as its Secret's account. */
+const sharedCluster = '/apis/backup.cv.io/v1/namespaces/clusters/clusters/again/exec/version';
 
 const kubeletTokens = 'create serviceaccounts/token named kexer-kubelet in kexec-system';
 
@@ -108,7 +113,7 @@ describe('a kexer without one of its rights', function () {
 
   /** Starts a kexer, does something with it, and gives everything that was to be seen. */
   async function observe(
-    act: (kexer: Kexer) => Promise<void>,
+    act: (kexer: Kexer) => Promise<unknown>,
     configFile = sandbox.files.kexerConfig,
   ): Promise<string> {
     const own = new Scope();
@@ -142,7 +147,7 @@ describe('a kexer without one of its rights', function () {
   }
 
   /** For each right, what a user does who needs it. */
-  const acts: Readonly<Record<string, (kexer: Kexer) => Promise<void>>> = {
+  const acts: Readonly<Record<string, (kexer: Kexer) => Promise<unknown>>> = {
     'create tokenreviews.authentication.k8s.io': (kexer) => kexer.ready().then(() => kexer.get('token', pods)),
     'create subjectaccessreviews.authorization.k8s.io': (kexer) => kexer.ready().then(() => kexer.get('token', pods)),
     'get,list,watch configmaps named extension-apiserver-authentication in kube-system': (kexer) =>
@@ -163,11 +168,67 @@ describe('a kexer without one of its rights', function () {
       kexer.ready().then(() => kexer.get('certificate', pods, [['Impersonate-User', 'alice']])),
     'get,create,update,patch,delete clusters/exec.backup.cv.io': (kexer) =>
       kexer.ready().then(() => kexer.get('viewer', pods)),
-    'get,list clusters.backup.cv.io': (kexer) =>
+    'get,list,watch clusters.backup.cv.io': (kexer) =>
       kexer.ready().then(() => kexer.ask('viewer', '/apis/backup.cv.io/v1/namespaces/default/clusters')),
+    'get,list,watch secrets in clusters': (kexer) => kexer.untilLogged('cannot list resource \\"secrets'),
+    'use clusters.backup.cv.io': async (kexer) => {
+      await kexer.ready();
+      // Until its Secret has been read.
+      while ((await kexer.ask('token', sharedCluster)) === 503);
+    },
+    'get,list,watch sessions.backup.cv.io': (kexer) => kexer.ready().then(() => kexer.ask('viewer', sessions)),
+    'get,list,watch,delete sessions.backup.cv.io': (kexer) =>
+      kexer.ready().then(() => kexer.ask('viewer', `${sessions}/nope`, 'DELETE')),
+    'list endpointslices.discovery.k8s.io in kexec-system': (kexer) =>
+      kexer.ready().then(() => kexer.ask('token', sessions)),
   };
 
-  function actOf(row: TableRight): (kexer: Kexer) => Promise<void> {
+  /** One of several: its EndpointSlices lead to nobody yet. */
+  async function configWithPeers(): Promise<string> {
+    const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as Record<string, unknown>;
+    const tokenFile = join(sandbox.dir, 'kexer-peer.token');
+    await writeFile(tokenFile, sandbox.serviceAccountToken('kexec-system', 'kexer', { audiences: ['kexer-peer'] }));
+    const peers = { service: 'kexec-system/kexer', tokenFile, caFile: sandbox.files.servingCaFile };
+    const file = join(sandbox.dir, 'kexer-peers.yaml');
+    await writeFile(file, stringify({ ...config, peers }));
+    return file;
+  }
+
+  /** With a Secret that names a cluster: this one. */
+  async function configWithClusters(): Promise<string> {
+    const key = { group: '', resource: 'secrets', namespace: 'clusters', name: 'again' };
+    if (sandbox.store.get(key) === undefined) {
+      const data = {
+        endpointUrl: sandbox.apiserver.url,
+        caData: ca,
+        token: sandbox.serviceAccountToken('default', 'default'),
+        identity: 'shared',
+      };
+      sandbox.store.create(key, {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        type: 'backup.cv.io/cluster',
+        metadata: { name: 'again', namespace: 'clusters' },
+        data: Object.fromEntries(
+          Object.entries(data).map(([name, text]) => [name, Buffer.from(text).toString('base64')]),
+        ),
+      });
+    }
+    const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as Record<string, unknown>;
+    const file = join(sandbox.dir, 'kexer-clusters.yaml');
+    const clusters = { namespaces: ['clusters'], allowedEndpoints: ['127.0.0.1'] };
+    await writeFile(file, stringify({ ...config, clusters }));
+    return file;
+  }
+
+  /** The config in which a right matters, if it is another than the sandbox's. */
+  async function configOf(row: TableRight): Promise<string | undefined> {
+    if (rightText(row, row.verbs) === kubeletTokens) return configWithKubeletToken();
+    if (row.resource === 'secrets' || row.verbs.includes('use')) return configWithClusters();
+    return row.resource === 'endpointslices' ? configWithPeers() : undefined;
+  }
+
+  function actOf(row: TableRight): (kexer: Kexer) => Promise<unknown> {
     const found = acts[rightText(row, row.verbs)];
     if (found !== undefined) return found;
     if (row.group === 'admissionregistration.k8s.io') return (kexer) => kexer.ready().then(() => kexer.exec('token'));
@@ -210,8 +271,7 @@ describe('a kexer without one of its rights', function () {
     for (const row of table) {
       const restore = without(row, row.verbs);
       try {
-        const isAboutToken = rightText(row, row.verbs) === kubeletTokens;
-        const seen = await observe(actOf(row), isAboutToken ? await configWithKubeletToken() : undefined);
+        const seen = await observe(actOf(row), await configOf(row));
         // Texts stand in the log and in answers as JSON strings.
         const text = seen.replaceAll('\\"', '"');
         if (!row.without.every((part) => text.includes(part))) missed.push(`${rightText(row, row.verbs)}: ${seen}`);
@@ -224,11 +284,15 @@ describe('a kexer without one of its rights', function () {
 
   it('says which verb is missing where an informer needs two', async () => {
     const missed: string[] = [];
-    for (const row of table.filter(({ verbs }) => verbs.includes('watch') && verbs.includes('list'))) {
+    const informers = table.filter(
+      ({ account, verbs }) => !userRoles.has(account) && verbs.includes('watch') && verbs.includes('list'),
+    );
+    for (const row of informers) {
       for (const verb of ['list', 'watch']) {
         const restore = without(row, [verb]);
         try {
-          const seen = await observe((kexer) => kexer.untilLogged(`cannot ${verb} resource \\"${row.resource}`));
+          const act = (kexer: Kexer): Promise<void> => kexer.untilLogged(`cannot ${verb} resource \\"${row.resource}`);
+          const seen = await observe(act, await configOf(row));
           if (!seen.includes('informer failed')) missed.push(rightText(row, [verb]));
         } finally {
           restore();
@@ -245,7 +309,8 @@ function rightText(row: TableRight, verbs: readonly string[]): string {
 
 /** Roles inside a namespace are named for what they are for. */
 function roleOf(sandbox: Sandbox, row: TableRight): string {
-  if (!row.account.startsWith('kexer')) return 'kexer-user';
+  const forUsers = userRoles.get(row.account);
+  if (forUsers !== undefined) return forUsers;
   if (row.namespace === '') return row.account;
   const found = sandbox.store
     .list({ group: rbac, resource: 'roles' }, row.namespace)
@@ -338,8 +403,11 @@ class Kexer {
     this.#note(await this.#client(who, clusterPath).ask({ method: 'GET', path, headers }));
   }
 
-  async ask(who: Who, path: string): Promise<void> {
-    this.#note(await this.#client(who, '').ask({ method: 'GET', path }));
+  /** @returns the status. */
+  async ask(who: Who, path: string, method = 'GET'): Promise<number> {
+    const answer = await this.#client(who, '').ask({ method, path });
+    this.#note(answer);
+    return answer.status;
   }
 
   async exec(who: Who): Promise<void> {
@@ -371,7 +439,8 @@ class Kexer {
     }
   }
 
-  #note({ status, body }: Answer): void {
+  #note({ status, headers, body }: Answer): void {
+    for (const warning of getAllHeaders(headers, 'Warning')) this.see(`warning ${warning}`);
     this.see(`answer ${status} ${body.toString()}`);
   }
 

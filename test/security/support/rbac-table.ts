@@ -46,11 +46,19 @@ export interface Right {
 export const kexerNamespace = 'kexec-system';
 /** Whoever is bound to kexer-user; the manifests bind nobody. */
 export const users = 'users of kexer';
+/** Roles that the manifests bind nobody to, by what the table calls those who have them. */
+export const userRoles: ReadonlyMap<string, string> = new Map([
+  [users, 'kexer-user'],
+  ['users of shared clusters', 'kexer-shared-cluster-user'],
+  ['viewers of sessions', 'kexer-session-viewer'],
+  ['admins of sessions', 'kexer-session-admin'],
+]);
 
 const groups = [
   'authentication.k8s.io',
   'authorization.k8s.io',
   'admissionregistration.k8s.io',
+  'discovery.k8s.io',
   'backup.cv.io',
 ] as const;
 
@@ -66,8 +74,9 @@ function readRow(line: string): TableRight {
     .split('|')
     .slice(1, -1)
     .map((cell) => cell.trim());
-  const rightWords = codeIn(right);
-  const [verbs = '', qualified = '', name = '', namespace = ''] = rightWords;
+  const [verbs = '', qualified = ''] = codeIn(right);
+  const [, name = ''] = /named `([^`]*)`/.exec(right) ?? [];
+  const [, namespace = ''] = / in `([^`]*)`$/.exec(right) ?? [];
   const group = groups.find((known) => qualified.endsWith(`.${known}`)) ?? '';
   const [manifest = '', through = ''] = codeIn(file);
   return {
@@ -155,8 +164,10 @@ export function grants(objects: readonly RbacObject[]): Right[] {
       for (const right of rightsIn(role?.rules ?? [], namespace)) found.push({ account, right });
     }
   }
-  const forUsers = roles.find(({ metadata }) => metadata.name === 'kexer-user');
-  for (const right of rightsIn(forUsers?.rules ?? [], '')) found.push({ account: users, right });
+  for (const [account, roleName] of userRoles) {
+    const role = roles.find(({ metadata }) => metadata.name === roleName);
+    for (const right of rightsIn(role?.rules ?? [], '')) found.push({ account, right });
+  }
   return found;
 }
 
