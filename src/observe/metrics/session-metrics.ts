@@ -227,5 +227,6 @@ function dialCause(error: unknown): DialCause {
   if (code === 'clientGone' || code === 'timeout') return code;
   if (typeof systemCode === 'string' && causesByCode[systemCode] !== undefined) return causesByCode[systemCode];
   if (code === 'tls') return error instanceof Error && 'systemCode' in error ? 'tls' : 'notConfigured';
-  return code === 'unreachable' ? 'refused' : 'other';
+  // A peer that hangs up in the middle of a handshake gives no code.
+  return code === 'unreachable' && systemCode === undefined ? 'reset' : 'other';
 }
