@@ -39,6 +39,7 @@ describe('config/chart', function () {
     ['config/overlays/impersonation', { impersonation: { enabled: true } }],
     ['config/overlays/kubelet-client-certificate', { kubelet: { credential: 'clientCertificate' } }],
     ['config/overlays/direct-only', { apiService: { enabled: false } }],
+    ['config/overlays/clusters', { clusters: { namespaces: ['clusters'] } }],
     ['config/overlays/service-monitor', { serviceMonitor: { enabled: true } }],
   ];
   for (const [folder, values] of variants) {
@@ -59,6 +60,7 @@ describe('config/chart', function () {
       service: { type: 'LoadBalancer', annotations: { a: 'b' }, loadBalancerSourceRanges: ['192.0.2.0/24'] },
       kubelet: { credential: 'clientCertificate', certificateAuthorityConfigMap: 'kubelet-ca' },
       impersonation: { enabled: true, allowPrivileged: true },
+      clusters: { namespaces: ['a', 'b'], allowedEndpoints: ['192.0.2.0/24', 'x.example.com'] },
       serviceMonitor: { enabled: true, serviceAccount: { name: 'p', namespace: 'm' } },
       podAnnotations: { c: 'd' },
       podLabels: { e: 'f' },
@@ -78,6 +80,7 @@ describe('config/chart', function () {
       '--max-sessions-per-user=50',
       '/var/run/kexer/kubelet-ca/ca.crt',
       '--identity-allow-privileged',
+      '--cluster-namespaces=a,b',
     ]) {
       expect(text).to.contain(part);
     }

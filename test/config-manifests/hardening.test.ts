@@ -38,9 +38,7 @@ describe('manifests: hardening', function () {
       expect(others).to.deep.equal([]);
       expect(flags.problems).to.deep.equal([]);
       expect({
-        namespace: manifests.find(({ kind }) => kind === 'Namespace')?.metadata.labels?.[
-          'pod-security.kubernetes.io/enforce'
-        ],
+        namespace: find(manifests, 'Namespace', 'kexec-system').metadata.labels?.['pod-security.kubernetes.io/enforce'],
         pod: pod?.securityContext,
         container: container?.securityContext,
         volumes: (pod?.volumes ?? [])

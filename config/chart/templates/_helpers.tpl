@@ -43,6 +43,12 @@ app.kubernetes.io/name: kexer
 - --identity-allow-privileged
 {{- end }}
 {{- end }}
+{{- with .Values.clusters.namespaces }}
+- --cluster-namespaces={{ join "," . }}
+{{- end }}
+{{- with .Values.clusters.allowedEndpoints }}
+- --cluster-allowed-endpoints={{ join "," . }}
+{{- end }}
 {{- range .Values.extraArgs }}
 - {{ . }}
 {{- end }}

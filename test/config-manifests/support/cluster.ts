@@ -103,6 +103,14 @@ export class TestCluster {
     }
   }
 
+  /** Names of kexer's pods that are Ready and are not on their way out. */
+  readyPods(): string[] {
+    return this.sandbox.store
+      .list({ group: '', resource: 'pods' }, 'kexec-system')
+      .filter((pod) => pod.metadata.deletionTimestamp === undefined && conditionOf(pod, 'Ready') === 'True')
+      .map((pod) => pod.metadata.name);
+  }
+
   /** A file in the sandbox's folder. */
   path(...names: string[]): string {
     return join(this.sandbox.dir, ...names);
