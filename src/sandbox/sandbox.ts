@@ -126,6 +126,8 @@ export interface Sandbox {
   /** By node name: node1 (generation 1.36) and node2 (generation 1.35). */
   readonly kubelets: ReadonlyMap<string, Kubelet>;
   readonly tokens: { readonly alice: string; readonly viewer: string };
+  /** The client CA with its key, which is in no file. */
+  readonly clientAuthority: { readonly cert: string; readonly key: string };
   /** A fresh token of any service account, as the TokenRequest API would give. */
   serviceAccountToken(
     namespace: string,
@@ -246,6 +248,7 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
     },
     kubelets,
     tokens: { alice: credentials.aliceToken, viewer: credentials.viewerToken },
+    clientAuthority: credentials.clientCa,
     serviceAccountToken: (namespace, name, wanted = {}) => apiserver.accounts.issue(namespace, name, wanted).token,
     clientCertificate: ({ name, groups = [], uids = [], notAfter }) =>
       generateClient(credentials.clientCa, {

@@ -3,6 +3,7 @@
 
 import { expect } from 'chai';
 import { once } from 'node:events';
+import { connect as connectH2 } from 'node:http2';
 import {
   type AddressInfo,
   connect as connectTcp,
@@ -146,9 +147,50 @@ describe('certificates', () => {
       expect(await statusOf(certificate), 'on a new connection').to.equal(401);
     });
 
+    it('count no more on a connection that stays open, by HTTP/2', async () => {
+      const authority = await generateAuthority({ commonName: 'old-client-ca' });
+      const remove = trust('client-ca-file', authority);
+      const { name } = await stage().user({ role: 'view' });
+      const certificate = await generateClient(authority, { commonName: name });
+      await askUntil(200, () => statusOf(certificate));
+      const session = connectH2(`https://127.0.0.1:${stage().kexer.port}`, { ca: stage().ca, ...certificate });
+      session.on('error', () => {});
+      scope.add(async () => {
+        session.destroy();
+        if (!session.closed) await once(session, 'close');
+      });
+      const ask = async (): Promise<number> => {
+        const stream = session.request({ ':path': configMaps });
+        const [headers] = (await once(stream, 'response')) as [{ ':status': number }];
+        stream.resume();
+        await once(stream, 'close');
+        return headers[':status'];
+      };
+      expect(await ask()).to.equal(200);
+      remove();
+      await askUntil(401, ask);
+    });
+
+    it('of front proxies speak for nobody any more, on a connection that stays open', async () => {
+      const authority = await generateAuthority({ commonName: 'old-front-proxy-ca' });
+      const remove = trust('requestheader-client-ca-file', authority);
+      const proxy = await generateClient(authority, { commonName: 'front-proxy-client' });
+      await askUntil(200, () => statusOf(proxy, ...asAdmin));
+      const connection = await RawConnection.open(stage().raw(proxy));
+      scope.add(() => connection.close());
+      const ask = async (): Promise<number> => (await connection.ask(get(...asAdmin))).status;
+      expect(await ask()).to.equal(200);
+      remove();
+      await askUntil(401, ask);
+    });
+
     for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
       it(`cannot come back by a resumed TLS session: kexer resumes none (${version})`, async () => {
-        const { certificate } = await stage().user({ role: 'view' });
+        const authority = await generateAuthority({ commonName: 'old-client-ca' });
+        const remove = trust('client-ca-file', authority);
+        const { name } = await stage().user({ role: 'view' });
+        const certificate = await generateClient(authority, { commonName: name });
+        await askUntil(200, () => statusOf(certificate));
         const dial = async (session?: Buffer): Promise<TLSSocket> => {
           const socket = connect({
             host: '127.0.0.1',
@@ -157,8 +199,8 @@ describe('certificates', () => {
             ALPNProtocols: ['http/1.1'],
             minVersion: version,
             maxVersion: version,
-            ...certificate,
-            ...(session === undefined ? {} : { session }),
+            // Who resumes needs to show no certificate: the session would speak for the one it began with.
+            ...(session === undefined ? certificate : { session }),
           });
           scope.add(async () => {
             socket.destroy();
@@ -175,9 +217,16 @@ describe('certificates', () => {
         // An answer, so that whatever kexer sends after the handshake is here too.
         const connection = new RawConnection(first);
         expect((await connection.ask(get())).status).to.equal(200);
-        const second = await dial(tickets.at(-1) ?? first.getSession());
+        const session = tickets.at(-1) ?? first.getSession();
+        expect(session).not.to.equal(undefined);
+        const second = await dial(session);
         expect(second.isSessionReused()).to.equal(false);
-        expect((await new RawConnection(second).ask(get())).status).to.equal(200);
+        expect((await new RawConnection(second).ask(get())).status, 'while the authority counts').to.equal(401);
+        remove();
+        await askUntil(401, () => statusOf(certificate));
+        const third = await dial(session);
+        expect(third.isSessionReused()).to.equal(false);
+        expect((await new RawConnection(third).ask(get())).status, 'when it is gone').to.equal(401);
       });
     }
   });

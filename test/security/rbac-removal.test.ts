@@ -179,6 +179,15 @@ describe('a kexer without one of its rights', function () {
     'get,list,watch sessions.backup.cv.io': (kexer) => kexer.ready().then(() => kexer.ask('viewer', sessions)),
     'get,list,watch,delete sessions.backup.cv.io': (kexer) =>
       kexer.ready().then(() => kexer.ask('viewer', `${sessions}/nope`, 'DELETE')),
+    'list,watch secrets named kexer-serving-cert in kexec-system': (kexer) =>
+      kexer.untilLogged('a right is missing').then(() => kexer.untilLogged('cannot list resource \\"secrets')),
+    'patch secrets named kexer-serving-cert in kexec-system': (kexer) =>
+      kexer.untilLogged('cannot write the serving certificate'),
+    'list,watch services named kexer in kexec-system': (kexer) => kexer.untilLogged('cannot list resource \\"services'),
+    'list,watch apiservices.apiregistration.k8s.io named v1.backup.cv.io': (kexer) =>
+      kexer.ready().then(() => kexer.untilLogged('cannot list resource \\"apiservices')),
+    'patch apiservices.apiregistration.k8s.io named v1.backup.cv.io': (kexer) =>
+      kexer.ready().then(() => kexer.untilLogged('cannot write the caBundle')),
     'list endpointslices.discovery.k8s.io in kexec-system': (kexer) =>
       kexer.ready().then(() => kexer.ask('token', sessions)),
   };
@@ -191,6 +200,30 @@ describe('a kexer without one of its rights', function () {
     const peers = { service: 'kexec-system/kexer', tokenFile, caFile: sandbox.files.servingCaFile };
     const file = join(sandbox.dir, 'kexer-peers.yaml');
     await writeFile(file, stringify({ ...config, peers }));
+    return file;
+  }
+
+  /** In which kexer keeps its certificate in a Secret, empty at first, and tells the APIService. */
+  async function configWithCertificates(): Promise<string> {
+    const { store } = sandbox;
+    const secret = { group: '', resource: 'secrets', namespace: 'kexec-system', name: 'kexer-serving-cert' };
+    if (store.get(secret) !== undefined) store.delete(secret);
+    const { namespace, name } = secret;
+    store.create(secret, { apiVersion: 'v1', kind: 'Secret', type: 'Opaque', metadata: { namespace, name } });
+    await sandbox.registerKexer({ port: 1 });
+    store.mutate(
+      { group: 'apiregistration.k8s.io', resource: 'apiservices', namespace: '', name: 'v1.backup.cv.io' },
+      (draft) => {
+        const { caBundle: _, ...spec } = draft['spec'] as Record<string, unknown>;
+        draft['spec'] = spec;
+      },
+    );
+    const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as Record<string, unknown>;
+    const file = join(sandbox.dir, 'kexer-certificates.yaml');
+    await writeFile(
+      file,
+      stringify({ ...config, server: {}, certificates: { servingSecret: `${namespace}/${name}` } }),
+    );
     return file;
   }
 
@@ -224,6 +257,7 @@ describe('a kexer without one of its rights', function () {
   /** The config in which a right matters, if it is another than the sandbox's. */
   async function configOf(row: TableRight): Promise<string | undefined> {
     if (rightText(row, row.verbs) === kubeletTokens) return configWithKubeletToken();
+    if (row.file === 'certificates.yaml') return configWithCertificates();
     if (row.resource === 'secrets' || row.verbs.includes('use')) return configWithClusters();
     return row.resource === 'endpointslices' ? configWithPeers() : undefined;
   }
@@ -396,7 +430,11 @@ class Kexer {
   /** Until a line of the log has this text, then how ready kexer is. */
   async untilLogged(text: string): Promise<void> {
     await this.#untilSeen(text);
-    this.#note(await this.#client('token', '').ask({ method: 'GET', path: '/readyz' }));
+    const answer = await this.#client('token', '')
+      .ask({ method: 'GET', path: '/readyz' })
+      // Without its certificate it is another authority's.
+      .catch((error: unknown) => this.see(`no answer: ${String(error)}`));
+    if (answer !== undefined) this.#note(answer);
   }
 
   async get(who: Who, path: string, headers: readonly (readonly [string, string])[] = []): Promise<void> {

@@ -77,6 +77,8 @@ export interface Arena {
   readonly frontProxy: Credential['certificate'] | undefined;
   /** kube-apiserver's events so far, by Audit-ID; undefined: its log cannot be read here. */
   readonly audit: AuditLog | undefined;
+  /** This machine's address, for the cluster's apiserver; undefined: it cannot reach this machine. */
+  readonly reachableAt: string | undefined;
   stop(): Promise<void>;
 }
 
@@ -122,6 +124,7 @@ export async function sandboxArena(): Promise<Arena> {
           }),
         ),
       audit: new AuditLog(files.auditLog),
+      reachableAt: '127.0.0.1',
       stop: () => scope.close(),
     };
   } catch (error) {

@@ -4,9 +4,11 @@
 //
 //   KEXER_TEST_CLIENT_CA     FILE.crt,FILE.key of the cluster's client CA (kind, kubeadm: /etc/kubernetes/pki/ca.crt,ca.key): rows by certificate
 //   KEXER_TEST_KUBELET_CA    FILE of the CA that signed the kubelets' serving certificates; default: the CA of the kubeconfig
-//   KEXER_TEST_ADDRESS       this machine's address as the cluster's apiserver reaches it: the aggregated path. No kexer may be installed
+//   KEXER_TEST_ADDRESS       this machine's address as the cluster's apiserver reaches it: the aggregated path and the webhook that denies.
+//                            No kexer may be installed
+//   KEXER_TEST_AUDIT_LOG     FILE of kube-apiserver's audit log at level Metadata, as it grows: who it names
 //
-// Left out always: expired tokens, the front proxy's own certificate, and the audit log. Pods use the image `busybox`.
+// Left out always: expired tokens and the front proxy's own certificate. Pods use the image `busybox`.
 
 import { readdir, readFile, writeFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -19,7 +21,7 @@ import { Scope } from '../../../src/base/scope.ts';
 import { generateAuthority, generateClient, generateServing } from '../../../src/certs/generate.ts';
 import type { ClusterAccess } from '../../../src/kube/credential.ts';
 import { loadKubeconfig } from '../../../src/kube/kubeconfig.ts';
-import { type Arena, type CertificateUser, clusterPath, createObjects, remembered } from './arena.ts';
+import { type Arena, AuditLog, type CertificateUser, clusterPath, createObjects, remembered } from './arena.ts';
 import { type Credential, HttpClient, type Server } from './http-client.ts';
 import { KexerProcess } from './kexer-process.ts';
 import { home, other } from './matrix-operations.ts';
@@ -78,12 +80,12 @@ async function start(scope: Scope, kubeconfig: string): Promise<Arena> {
     },
     kubelet: {
       certificateAuthority: process.env['KEXER_TEST_KUBELET_CA'] ?? (await write('kubelet-ca.crt', ca)),
-      tokenFile: await write('kubelet.token', await account(system, 'kexer-kubelet')),
+      serviceAccount: `${system}/kexer-kubelet`,
     },
     identity: {
       impersonation: true,
       allowPrivileged: true,
-      impersonator: { tokenFile: await write('impersonator.token', await account(system, 'kexer-impersonator')) },
+      impersonator: { serviceAccount: `${system}/kexer-impersonator` },
     },
   };
   const kexer = await KexerProcess.start(await write('kexer.yaml', stringify(config)));
@@ -95,6 +97,7 @@ async function start(scope: Scope, kubeconfig: string): Promise<Arena> {
   }
   const aggregated = address === undefined ? undefined : { ...cluster, basePath: clusterPath };
   await whenReady([direct, ...(aggregated === undefined ? [] : [aggregated])], admin);
+  const auditLog = process.env['KEXER_TEST_AUDIT_LOG'];
   const clientCa = process.env['KEXER_TEST_CLIENT_CA']?.split(',');
   return {
     cluster,
@@ -105,7 +108,8 @@ async function start(scope: Scope, kubeconfig: string): Promise<Arena> {
     impersonator: { kind: 'ServiceAccount', name: 'kexer-impersonator', namespace: system },
     impersonatorName: `system:serviceaccount:${system}:kexer-impersonator`,
     frontProxy: undefined,
-    audit: undefined,
+    audit: auditLog === undefined ? undefined : new AuditLog(auditLog),
+    reachableAt: address,
     certificate: remembered(async ({ name, groups = [], uid, isExpired }: CertificateUser) => {
       const [certFile, keyFile] = clientCa ?? [];
       if (certFile === undefined || keyFile === undefined) return undefined;
@@ -141,7 +145,7 @@ interface RbacObject {
 /** The objects of config/rbac with names and a namespace of the matrix's own, each with the collection it is created in. */
 async function rbacObjects(): Promise<(readonly [string, object])[]> {
   const files = (await readdir(rbacFolder, { recursive: true })).filter(
-    (file) => file.endsWith('.yaml') && !file.endsWith('kustomization.yaml'),
+    (file) => file.endsWith('.yaml') && !file.endsWith('kustomization.yaml') && !file.includes('-constrained'),
   );
   const objects: (readonly [string, object])[] = [];
   for (const file of files) {
@@ -285,6 +289,19 @@ async function cleanUp(admin: Admin): Promise<void> {
     ...names.map((name) => `${rbacPath}/clusterroles/${name}`),
     ...created.filter((path) => !path.includes('/serviceaccounts/')),
   ]);
+  // A run that follows would find its namespaces ending.
+  const client = new HttpClient(admin.cluster, admin.admin);
+  try {
+    for (const name of [home, other, system]) {
+      while ((await client.ask({ method: 'GET', path: `/api/v1/namespaces/${name}` })).status !== 404) {
+        await new Promise((resolve) => {
+          setTimeout(resolve, 200);
+        });
+      }
+    }
+  } finally {
+    client.close();
+  }
 }
 
 async function deletePaths({ cluster, admin }: Admin, paths: readonly string[]): Promise<void> {
