@@ -12,7 +12,7 @@ import { CertificateStats } from '../certs/certificate-stats.ts';
 import { watchPair } from '../certs/serving.ts';
 import type { KubeletAccess, NodeObject } from '../clusters/cluster.ts';
 import { AdmissionWatch } from '../clusters/admission-watch.ts';
-import { clustersResource } from '../clusters/directory.ts';
+import { type ClusterDirectory, clustersResource } from '../clusters/directory.ts';
 import { createKubeletAccess, RotatedFile } from '../clusters/kubelet-access.ts';
 import { LocalCluster } from '../clusters/local-cluster.ts';
 import { projectNode } from '../clusters/node-object.ts';
@@ -70,6 +70,8 @@ export interface RunningKexer {
   readonly detours: Pick<Detours, 'counts'>;
   /** What is under way, and what was refused. */
   readonly limits: Pick<RequestLimits, 'counts'>;
+  /** The clusters that Secrets name. */
+  readonly clusters: Pick<ClusterDirectory, 'secrets' | 'onSecretChange'>;
   /** How rights of running sessions were verified. */
   readonly rights: Pick<RightsWatch, 'counts' | 'size'>;
   /** Tokens of the impersonator that kexer asked for; undefined if it asks for none. */
@@ -303,6 +305,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   return {
     port,
     detours,
+    clusters: directory,
     limits: requestLimits,
     rights,
     impersonatorTokens: impersonation?.tokens,

@@ -89,9 +89,10 @@ export class ClusterDirectory {
     return Array.from(this.#entries.values(), ({ secret }) => secret);
   }
 
-  /** Told of each change, after the directory has it. */
-  onSecretChange(listener: SecretListener): void {
+  /** Told of each change, after the directory has it. @returns what ends it. */
+  onSecretChange(listener: SecretListener): () => void {
     this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** Ends whatever was opened for clusters that Secrets name. */

@@ -30,7 +30,9 @@ export interface ClustersResourceDeps {
     find(namespace: string, name: string): Cluster;
     secrets(): readonly ClusterSecret[];
     /** @returns what ends it. */
-    onSecretChange(listener: (namespace: string, name: string, secret: ClusterSecret | undefined) => void): void;
+    onSecretChange(
+      listener: (namespace: string, name: string, secret: ClusterSecret | undefined) => void,
+    ): () => void;
   };
   readonly sessions: {
     list(): readonly { readonly subject: { readonly clusterNamespace: string; readonly cluster: string } }[];
