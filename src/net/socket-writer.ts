@@ -1,40 +1,58 @@
-// The writing side of a framed connection over a Duplex. Frames written in one turn of the event loop leave as one write (one TLS
-// record instead of one for each 8-byte head), payload passes by reference, and `isWritable` tells a relay when to stop reading its
-// other leg. Bytes before a `release` can be held back, for a server that must be silent until its client has spoken.
+// The writing side of a framed connection over a Duplex. Frames written in one turn of the event loop are put together and leave as one
+// write (one TLS record instead of one for each 8-byte head); `isWritable` tells a relay when to stop reading its other leg. Bytes are
+// copied when they are written: their memory is the caller's again at once. Bytes before a `release` can be held back, for a server that
+// must be silent until its client has spoken.
 
 import { Buffer } from 'node:buffer';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+
+import { largeStageBytes, sharedStages, smallStageBytes, type StagePool } from './write-stage.ts';
 
 /**
  * Queued bytes at which `isWritable` becomes false, which bounds what a slow reader costs. CPU seconds for 1 GiB through a TLS relay
- * (test/bench/spdy-relay.ts, lower quartile of 20 rounds, a bare relay with a write for each chunk in the same run: 1.79): 64 KiB 2.10,
- * 128 KiB 1.82, 192 KiB 1.61, 256 KiB 1.54, 512 KiB 1.51. Below, a leg is stopped and started too often; above, nothing is gained.
+ * (lower quartile of 20 rounds, a bare relay with a write for each chunk in the same run: 1.79): 64 KiB 2.10, 128 KiB 1.82,
+ * 192 KiB 1.61, 256 KiB 1.54, 512 KiB 1.51. Below, a leg is stopped and started too often; above, little is gained.
  */
 const defaultHighWaterBytes = 256 * 1024;
 
-const emptyBytes = Buffer.alloc(0);
+/** A Duplex that is no socket but has used up what it was given to write when it says that the write is done. */
+export interface WriteConsumer {
+  readonly isWriteConsumer: true;
+}
 
 export class SocketWriter {
   readonly #socket: Duplex;
+  readonly #stages: StagePool;
   readonly #highWaterBytes: number;
+  /** Whether the memory of a write may be used again when the write is done. Other Duplexes may hand on what they are given. */
+  readonly #isConsumed: boolean;
+  #stage: Buffer | undefined;
+  #stagedBytes = 0;
+  #isFlushDue = false;
+  #writesUnderWay = 0;
   #isHeld: boolean;
   #held: Buffer[] = [];
   #heldBytes = 0;
   #heldElsewhere = 0;
-  #isCorked = false;
   #isEnded = false;
   #bytesOut = 0;
   #drainRuns: (() => void)[] = [];
   #apart: Buffer | undefined; // waits until everything before it has left
-  // One function each for the life of the connection: a closure a write would be garbage at 100 kHz.
-  readonly #flush = (): void => this.#uncork();
+  // One function each for the life of the connection: a closure a turn would be garbage at 10 kHz.
+  readonly #flush = (): void => this.#flushNow();
   readonly #onDrain = (): void => this.#runDrained();
 
-  constructor(deps: { socket: Duplex }, options: { highWaterBytes?: number; isHeld?: boolean } = {}) {
+  constructor(
+    deps: { socket: Duplex; stages?: StagePool },
+    options: { highWaterBytes?: number; isHeld?: boolean } = {},
+  ) {
     this.#socket = deps.socket;
+    this.#stages = deps.stages ?? sharedStages;
     // Not below the socket's own mark: only a socket that has passed that one emits 'drain'.
     this.#highWaterBytes = Math.max(options.highWaterBytes ?? defaultHighWaterBytes, deps.socket.writableHighWaterMark);
     this.#isHeld = options.isHeld ?? false;
+    this.#isConsumed = deps.socket instanceof Socket || isWriteConsumer(deps.socket);
     this.#socket.on('drain', this.#onDrain);
   }
 
@@ -45,30 +63,28 @@ export class SocketWriter {
 
   /** Bytes accepted that the socket has not taken yet. */
   get queuedBytes(): number {
-    return this.#socket.writableLength + this.#heldBytes + (this.#apart?.length ?? 0);
+    return this.#socket.writableLength + this.#stagedBytes + this.#heldBytes + (this.#apart?.length ?? 0);
   }
 
   get isWritable(): boolean {
     return this.queuedBytes + this.#heldElsewhere < this.#highWaterBytes;
   }
 
-  /** Queues bytes by reference; dropped after `end`. */
+  /** Queues a copy of the bytes; dropped after `end`. */
   write(bytes: Buffer): void {
     if (this.#isEnded) return;
     this.#bytesOut += bytes.length;
     if (this.#isHeld) {
-      this.#held.push(bytes);
+      this.#held.push(Buffer.from(bytes));
       this.#heldBytes += bytes.length;
       return;
     }
-    if (!this.#isCorked) {
-      // Until the end of the whole turn, not of this tick: each record that TLS reads is a tick of its own, and a TLS socket takes only
-      // one write a turn anyway. To write earlier when there is much (64 KiB) cost 14 % more CPU.
-      this.#isCorked = true;
-      this.#socket.cork();
-      setImmediate(this.#flush);
-    }
-    this.#socket.write(bytes);
+    this.#put(bytes);
+    if (this.#isFlushDue) return;
+    // At the end of the whole turn, not of this tick: each record that TLS reads is a tick of its own, and a TLS socket takes only
+    // one write a turn anyway. To write earlier when there is much (64 KiB) cost 14 % more CPU.
+    this.#isFlushDue = true;
+    setImmediate(this.#flush);
   }
 
   /**
@@ -77,13 +93,8 @@ export class SocketWriter {
    * never read.
    */
   writeApart(bytes: Buffer): void {
-    if (this.#isHeld || (!this.#isCorked && this.#socket.writableLength === 0)) {
-      this.write(bytes);
-      return;
-    }
-    if (this.#isEnded) return;
-    this.#apart = bytes;
-    this.#socket.write(emptyBytes, () => this.#writeWaiting()); // called when the writes before it are done
+    if (this.#isHeld || (this.#stagedBytes === 0 && this.#writesUnderWay === 0)) this.write(bytes);
+    else if (!this.#isEnded) this.#apart = bytes;
   }
 
   #writeWaiting(): void {
@@ -130,7 +141,7 @@ export class SocketWriter {
     this.#isEnded = true;
     this.#held = [];
     this.#heldBytes = 0;
-    this.#uncork();
+    this.#sendStage();
     this.#socket.end();
   }
 
@@ -141,11 +152,79 @@ export class SocketWriter {
     this.#held = [];
     this.#heldBytes = 0;
     this.#drainRuns = [];
+    if (this.#stage !== undefined) this.#stages.give(this.#stage);
+    this.#stage = undefined;
+    this.#stagedBytes = 0;
   }
 
-  #uncork(): void {
-    if (!this.#isCorked) return;
-    this.#isCorked = false;
-    this.#socket.uncork();
+  #put(bytes: Buffer): void {
+    let from = 0;
+    while (from < bytes.length) {
+      const stage = this.#stageFor(bytes.length - from);
+      const count = Math.min(bytes.length - from, stage.length - this.#stagedBytes);
+      stage.set(count === bytes.length ? bytes : bytes.subarray(from, from + count), this.#stagedBytes);
+      this.#stagedBytes += count;
+      from += count;
+    }
   }
+
+  /** The stage in use, with room for a byte at least. */
+  #stageFor(byteCount: number): Buffer {
+    const old = this.#stage;
+    if (old === undefined) return (this.#stage = this.#stages.take(byteCount));
+    if (this.#stagedBytes + byteCount <= old.length) return old;
+    if (old.length > smallStageBytes) {
+      if (this.#stagedBytes < old.length) return old;
+      this.#sendStage(); // full before the turn is over, or behind a write
+      return (this.#stage = this.#stages.take(largeStageBytes));
+    }
+    const large = this.#stages.take(this.#stagedBytes + byteCount);
+    large.set(this.#stagedBytes === old.length ? old : old.subarray(0, this.#stagedBytes));
+    this.#stages.give(old);
+    this.#stage = large;
+    return large;
+  }
+
+  /** Behind a write under way the stage goes on filling: each would hold its memory, however little is in it. */
+  #flushNow(): void {
+    this.#isFlushDue = false;
+    if (this.#writesUnderWay === 0) this.#sendStage();
+  }
+
+  #sendStage(): void {
+    const stage = this.#stage;
+    const count = this.#stagedBytes;
+    if (stage === undefined) return;
+    this.#stage = undefined;
+    this.#stagedBytes = 0;
+    if (this.#socket.writableEnded) {
+      this.#stages.give(stage);
+      return;
+    }
+    const bytes = count === stage.length ? stage : stage.subarray(0, count);
+    this.#writesUnderWay += 1;
+    if (this.#isConsumed) {
+      this.#socket.write(bytes, (error) => this.#onWritten(stage, error));
+    } else {
+      this.#socket.write(Buffer.from(bytes), () => this.#onWritten(undefined));
+      this.#stages.give(stage);
+    }
+  }
+
+  /** @param stage to be used again; after an error nobody knows who may still read it. */
+  #onWritten(stage: Buffer | undefined, error?: Error | null): void {
+    this.#writesUnderWay -= 1;
+    if (stage !== undefined && (error === undefined || error === null) && !this.#socket.destroyed) {
+      this.#stages.give(stage);
+    }
+    if (this.#writesUnderWay === 0 && !this.#isEnded) {
+      if (this.#stagedBytes > 0) this.#sendStage();
+      else this.#writeWaiting();
+    }
+    this.#runDrained();
+  }
+}
+
+function isWriteConsumer(socket: Duplex): boolean {
+  return 'isWriteConsumer' in socket && socket.isWriteConsumer === true;
 }

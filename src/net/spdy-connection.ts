@@ -20,6 +20,7 @@ import {
   type SpdyLimits,
   type SynStreamFrame,
 } from '../protocol/spdy/frame.ts';
+import { tapReads } from './read-tap.ts';
 import { SilenceWatch } from './silence-watch.ts';
 import { SocketWriter } from './socket-writer.ts';
 import { OpenStream, type SpdyStream, type SpdyStreamCarrier, type SpdyStreamHandlers } from './spdy-stream.ts';
@@ -64,6 +65,8 @@ export interface SpdyConnectionOptions {
    * first FIN, and what the peer had not read by then is lost if the proxy itself has unread bytes of the peer (its close is a reset).
    */
   readonly finDelayMs?: number;
+  /** The bytes given to `onData` of its streams are valid during that call only, and cost less: see read-tap.ts. */
+  readonly hasTransientReads?: boolean;
   /** Queued bytes at which isWritable becomes false; at least the socket's own mark. */
   readonly highWaterBytes?: number;
 }
@@ -138,6 +141,7 @@ export class SpdyConnection {
     this.#nextPingId = this.#nextStreamId;
     if (options.head !== undefined && options.head.length > 0 && socket.readable) socket.unshift(options.head);
     socket.on('data', (chunk: Buffer) => this.#acceptChunk(chunk));
+    if (options.hasTransientReads === true) tapReads(socket, (bytes) => this.#acceptChunk(bytes));
     socket.on('end', () => this.#acceptFin());
     socket.resume();
     // A socket that died, or whose FIN was read, before it came here emits nothing any more.
@@ -419,7 +423,7 @@ export class SpdyConnection {
 
   #lose(cause?: Error): void {
     // After our goaway a peer may close by reset; that is its right once it has been given everything.
-    if (this.#isLeaving && this.#socket.writableLength === 0) this.#finish({ how: 'closed' });
+    if (this.#isLeaving && this.#writer.queuedBytes === 0) this.#finish({ how: 'closed' });
     else this.#finish({ how: 'error', error: lost(cause) });
   }
 
@@ -433,10 +437,10 @@ export class SpdyConnection {
   /** Spdystream and client-go close as soon as they have read a GOAWAY; who does not gets the FIN after all. */
   #lingerBeforeFin(delayMs: number): void {
     this.#socket.resume();
-    this.#queuedAtLinger = this.#socket.writableLength;
+    this.#queuedAtLinger = this.#writer.queuedBytes;
     this.#lingerTimer = this.#clock.after(delayMs, () => {
-      const { writableLength } = this.#socket;
-      if (writableLength > 0 && writableLength < this.#queuedAtLinger) this.#lingerBeforeFin(delayMs);
+      const { queuedBytes } = this.#writer;
+      if (queuedBytes > 0 && queuedBytes < this.#queuedAtLinger) this.#lingerBeforeFin(delayMs);
       else this.#linger();
     });
   }
@@ -450,9 +454,9 @@ export class SpdyConnection {
 
   #armLinger(): void {
     this.#lingerTimer?.cancel();
-    this.#queuedAtLinger = this.#socket.writableLength;
+    this.#queuedAtLinger = this.#writer.queuedBytes;
     this.#lingerTimer = this.#clock.after(this.#options.lingerTimeoutMs ?? defaultLingerTimeoutMs, () => {
-      if (this.#socket.writableLength < this.#queuedAtLinger) this.#armLinger();
+      if (this.#writer.queuedBytes < this.#queuedAtLinger) this.#armLinger();
       else this.destroy();
     });
   }

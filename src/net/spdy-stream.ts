@@ -4,7 +4,7 @@
 // The peer's direction ends exactly once (`onEnd`), by FIN, RST or the end of the connection, always after its last byte. What we end
 // ourselves (reset, or the connection's goaway and destroy) is not reported back: from then on no handler of the stream is called.
 
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
 
 import { rstStatus, type HeaderList } from '../protocol/spdy/frame.ts';
 
@@ -17,7 +17,10 @@ export type SpdyStreamEnd = 'fin' | 'reset' | 'goaway' | 'cut';
 export interface SpdyStreamHandlers {
   /** SYN_REPLY of a stream that we created. */
   onReply?(headers: HeaderList): void;
-  /** By reference into the socket's chunk; may be kept or written elsewhere, never changed. Never empty. */
+  /**
+   * By reference into what the socket read, never to be changed, never empty. With `hasTransientReads` valid during this call only; to write
+   * it elsewhere meanwhile is fine.
+   */
   onData?(bytes: Buffer): void;
   /** The peer's direction is over: exactly once, after all onData; not called for what we ended ourselves. */
   onEnd?(how: SpdyStreamEnd): void;
@@ -36,8 +39,8 @@ export interface SpdyStream {
   /** Sends SYN_REPLY for a stream of the peer; idempotent. */
   reply(headers?: HeaderList): void;
   /**
-   * Sends DATA frames of at most 64 KiB, payload by reference; the bytes must not be changed afterwards. On a stream we created they are held
-   * until its reply, since spdystream drops DATA of streams it has not replied to. False: the connection wants a pause, see onDrain.
+   * Sends DATA frames of at most 64 KiB, copied at once. On a stream we created they are held until its reply, since spdystream drops DATA of
+   * streams it has not replied to. False: the connection wants a pause, see onDrain.
    */
   write(bytes: Buffer): boolean;
   /** Sends FIN after what was written; idempotent. */
@@ -192,7 +195,7 @@ export class OpenStream implements SpdyStream {
   #hold(bytes: Buffer): void {
     const held = this.#heldNow();
     if (held.hasEnd) return;
-    held.chunks.push(bytes);
+    held.chunks.push(Buffer.from(bytes)); // a copy, as everywhere: the bytes are the caller's again
     held.bytes += bytes.length;
     this.#carrier.countHeld(bytes.length);
   }

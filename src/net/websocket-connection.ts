@@ -21,6 +21,7 @@ import {
   type WebSocketEvent,
   type WebSocketRole,
 } from '../protocol/websocket/frame.ts';
+import { tapReads } from './read-tap.ts';
 import { SilenceWatch } from './silence-watch.ts';
 import { SocketWriter } from './socket-writer.ts';
 
@@ -52,6 +53,8 @@ export interface WebSocketConnectionOptions {
   /** Ends the connection when pings have gone unanswered for so long, as far as that proves anything: see silence-watch.ts. */
   readonly silenceLimitMs?: number | undefined;
   readonly maxMessageBytes?: number | undefined;
+  /** Bytes of data events are valid during that call only, and cost less: see read-tap.ts. */
+  readonly hasTransientReads?: boolean | undefined;
   /** How long `close` waits for the peer's Close or FIN since bytes last left for it; default 30 s. */
   readonly closeTimeoutMs?: number | undefined;
 }
@@ -70,6 +73,7 @@ export class WebSocketConnection {
   readonly #handlers: WebSocketHandlers;
   readonly #decoder: WebSocketDecoder;
   readonly #closeTimeoutMs: number;
+  readonly #hasTransientReads: boolean;
   readonly #pingIntervalMs: number | undefined;
   readonly #closed = Promise.withResolvers<void>();
   #state: State = 'open';
@@ -96,6 +100,7 @@ export class WebSocketConnection {
     this.#handlers = handlers;
     this.#decoder = new WebSocketDecoder({ role: options.role, maxMessageBytes: options.maxMessageBytes });
     this.#closeTimeoutMs = options.closeTimeoutMs ?? defaultCloseTimeoutMs;
+    this.#hasTransientReads = options.hasTransientReads === true;
     this.#pingIntervalMs = options.pingIntervalMs;
     this.#silence =
       options.silenceLimitMs === undefined
@@ -205,6 +210,7 @@ export class WebSocketConnection {
     this.#head = undefined;
     if (head !== undefined && head.length > 0) this.#onBytes(head);
     this.#socket.on('data', (chunk: Buffer) => this.#onBytes(chunk));
+    if (this.#hasTransientReads) tapReads(this.#socket, (bytes) => this.#onBytes(bytes));
     if (this.#pauses > 0 && this.#state === 'open') this.#socket.pause();
     else this.#socket.resume();
     if (this.#socket.readableEnded) this.#onFin();
@@ -319,7 +325,7 @@ export class WebSocketConnection {
       return;
     }
     const isFirst = this.#owedPong === undefined;
-    this.#owedPong = payload;
+    this.#owedPong = Buffer.from(payload); // what was read is gone by then
     if (!isFirst) return;
     this.onDrain(() => {
       if (this.#owedPong !== undefined) this.#send(opcodes.pong, [this.#owedPong]);

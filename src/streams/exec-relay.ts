@@ -73,7 +73,7 @@ export class ExecRelay implements RunningStream {
     // The kubelet's side first: frames that came with the client's head are handed on at once.
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
-      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive },
+      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive, hasTransientReads: true },
       {
         onStream: (stream) => stream.reset(),
         onEnd: (end) => this.#outcome.connectionEnded(end),
@@ -86,6 +86,7 @@ export class ExecRelay implements RunningStream {
         head: legs.client.head,
         maxStreams,
         ...clientKeepalive,
+        hasTransientReads: true,
         lingerTimeoutMs,
         finDelayMs,
         isSilentUntilPeerSpeaks: true,

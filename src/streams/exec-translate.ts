@@ -90,7 +90,7 @@ export class ExecTranslate implements RunningStream {
     this.done = this.#whenClosed(legs);
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
-      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive },
+      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive, hasTransientReads: true },
       {
         onStream: (stream) => stream.reset(),
         onEnd: (end) => this.#outcome.connectionEnded(end),
@@ -109,7 +109,13 @@ export class ExecTranslate implements RunningStream {
 
     this.#client = new WebSocketConnection(
       { socket: legs.client.socket, clock: deps.clock },
-      { role: 'server', head: legs.client.head, ...clientKeepalive, closeTimeoutMs: lingerTimeoutMs },
+      {
+        role: 'server',
+        head: legs.client.head,
+        ...clientKeepalive,
+        closeTimeoutMs: lingerTimeoutMs,
+        hasTransientReads: true,
+      },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
     );
     this.#toClient = new Valve(this.#kubelet, this.#client);

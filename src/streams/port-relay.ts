@@ -58,7 +58,7 @@ export class PortRelay implements RunningStream {
     this.done = this.#whenClosed(legs.client.socket, legs.kubelet.socket);
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
-      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive },
+      { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive, hasTransientReads: true },
       { onStream: (stream) => stream.reset(), onEnd: (end) => this.#kubeletEnded(end) },
     );
     this.#client = new SpdyConnection(
@@ -69,6 +69,7 @@ export class PortRelay implements RunningStream {
         // The pair that is one too many is still opened, to carry the reason.
         maxStreams: maxForwardedStreams + 64,
         ...clientKeepalive,
+        hasTransientReads: true,
         lingerTimeoutMs,
         finDelayMs,
         isSilentUntilPeerSpeaks: true,

@@ -6,21 +6,34 @@ import { Duplex } from 'node:stream';
 
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
+import { ReadTap } from '../net/read-tap.ts';
+import type { WriteConsumer } from '../net/socket-writer.ts';
 import { WebSocketConnection, type WebSocketEnd } from '../net/websocket-connection.ts';
 import type { WebSocketDataEvent } from '../protocol/websocket/frame.ts';
 import { clientKeepalive, type Leg, lingerTimeoutMs } from './leg.ts';
 
-export class TunnelDuplex extends Duplex {
+export class TunnelDuplex extends Duplex implements WriteConsumer {
+  /** The connection below copies what it is given. */
+  readonly isWriteConsumer = true;
   readonly #webSocket: WebSocketConnection;
+  readonly #tap: ReadTap;
   #isPausing: boolean;
 
   constructor(deps: { clock: Clock }, client: Leg) {
     // Close 1000 ends one direction only in our terms: the SPDY connection above still flushes what it holds.
     super({ allowHalfOpen: true, decodeStrings: true });
     this.#isPausing = false;
+    this.#tap = new ReadTap();
+    this.#tap.attach(this);
     this.#webSocket = new WebSocketConnection(
       { socket: client.socket, clock: deps.clock },
-      { role: 'server', head: client.head, ...clientKeepalive, closeTimeoutMs: lingerTimeoutMs },
+      {
+        role: 'server',
+        head: client.head,
+        ...clientKeepalive,
+        closeTimeoutMs: lingerTimeoutMs,
+        hasTransientReads: true,
+      },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#ended(end) },
     );
   }
@@ -66,7 +79,7 @@ export class TunnelDuplex extends Duplex {
       return;
     }
     if (event.bytes.length === 0 || this.readableEnded || this.destroyed) return;
-    if (this.push(event.bytes) || this.#isPausing) return;
+    if (this.#tap.give(event.bytes) || this.#isPausing) return;
     this.#isPausing = true;
     this.#webSocket.pause();
   }

@@ -256,7 +256,8 @@ describe('WebSocketConnection', () => {
       { role: 'server', closeTimeoutMs: 1000 },
       { onData: () => {}, onEnd: ({ how }) => ends.push(how) },
     );
-    for (let count = 0; count < 10; count += 1) connection.sendBinary(Buffer.alloc(1000));
+    // More than what leaves together.
+    for (let count = 0; count < 10; count += 1) connection.sendBinary(Buffer.alloc(400_000));
     const closed = connection.close(1000);
     await settle();
     for (let round = 0; round < 3; round += 1) {

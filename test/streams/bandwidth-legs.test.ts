@@ -6,6 +6,7 @@ import { expect } from 'chai';
 
 import { ExecRelay } from '../../src/streams/exec-relay.ts';
 import { ExecTranslate } from '../../src/streams/exec-translate.ts';
+import { encodeFrame, opcodes } from '../../src/protocol/websocket/frame.ts';
 import type { RunningStream } from '../../src/streams/leg.ts';
 import { makeRig, quiet, type Rig, SpdyPeer, until } from './support/rig.ts';
 import { WsPeer } from './support/ws-peer.ts';
@@ -102,8 +103,9 @@ describe('a bandwidth limit', () => {
 
   it('sends pongs to a client whose stdin is held, as often as client-go pings', async () => {
     const client = await startWebSocket();
-    // Two pieces of 8 MiB, the second of which has to be paid for.
-    for (const bytes of [output(), output()]) client.send(0, bytes);
+    // Two pieces of 8 MiB, each read at once; the second has to be paid for.
+    const frame = encodeFrame(opcodes.binary, [Buffer.of(0), output()], { key: Buffer.of(1, 2, 3, 4) });
+    for (const part of [...frame, ...frame]) rig.clientSocket.write(Buffer.from(part));
     await until(() => rig.session.bytesIn > 15 * mib);
     const pongs: number[] = [];
     for (const ms of [4999, 1, 1000]) {

@@ -208,7 +208,7 @@ describe('ExecRelay', () => {
         script: () => {
           rig.kubelet.of('error').stream.write(Buffer.from(success));
           rig.kubelet.of('error').stream.end();
-          rig.kubelet.socket.end();
+          setImmediate(() => rig.kubelet.socket.end()); // behind the frames, which leave at the end of this turn
         },
         text: `${closed} before all output had arrived`,
       },
@@ -248,6 +248,7 @@ describe('ExecRelay', () => {
     start();
     await open('error', 'stdout');
     const id = rig.kubelet.of('stdout').stream.id;
+    await quiet(); // what goes out beside the connection must not overtake its own frames
     // A DATA frame that announces 1000 bytes and has 10.
     rig.kubelet.socket.write(Buffer.concat([new SpdyEncoder().dataHeader(id, 1000, false), Buffer.from('0123456789')]));
     await until(() => client.text('stdout') === '0123456789');
@@ -264,6 +265,7 @@ describe('ExecRelay', () => {
     rig.clientSocket.on('data', (chunk: Buffer) => frames.push(...decoder.acceptChunk(Buffer.from(chunk))));
     await open('error', 'stdout');
     const id = rig.kubelet.of('stdout').stream.id;
+    await quiet();
     rig.kubelet.socket.write(new SpdyEncoder().dataHeader(id, 300_000, true));
     rig.kubelet.socket.write(Buffer.alloc(300_000, 7));
     await until(() => client.of('stdout').end === 'fin');

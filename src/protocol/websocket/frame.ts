@@ -259,8 +259,11 @@ export class WebSocketDecoder {
   }
 
   #collectControl(bytes: Buffer, isWhole: boolean, events: WebSocketEvent[]): void {
+    if (!isWhole) {
+      this.#control.push(Buffer.from(bytes)); // the chunk is its owner's again after this call
+      return;
+    }
     this.#control.push(bytes);
-    if (!isWhole) return;
     const payload = this.#control.length === 1 ? bytes : Buffer.concat(this.#control);
     this.#control = [];
     if (this.#opcode !== opcodes.close) {
