@@ -37,6 +37,8 @@ export interface WriteContext {
   admit(operation: 'CREATE' | 'UPDATE', object: KubeObject, oldObject: KubeObject | undefined): Promise<KubeObject>;
   /** Entries already made by server-side apply; left out, the write is an update. */
   readonly hasOwnership?: boolean;
+  /** A patch has the version of the object it is applied to, so no kind refuses one that names none. */
+  readonly isPatch?: boolean;
 }
 
 /** Tries of a change that meets another writer; kube-apiserver's patch handler makes as many. */
@@ -112,7 +114,7 @@ export class Registry {
     wanted: KubeObject,
     context: WriteContext,
   ): Promise<KubeObject> {
-    this.#checkIdentity(definition, key, current, wanted);
+    this.#checkIdentity(definition, key, current, wanted, context);
     let draft = scopeUpdate(definition, current, wanted, context.subresource);
     if (context.subresource === '') applyDefaults(definition, draft);
     if (context.hasOwnership !== true) {
@@ -245,7 +247,13 @@ export class Registry {
     if (status !== undefined) draft['status'] = status;
   }
 
-  #checkIdentity(definition: ResourceDefinition, key: ObjectKey, current: KubeObject, wanted: KubeObject): void {
+  #checkIdentity(
+    definition: ResourceDefinition,
+    key: ObjectKey,
+    current: KubeObject,
+    wanted: KubeObject,
+    { isPatch = false }: WriteContext,
+  ): void {
     const { name, namespace, uid, resourceVersion } = wanted.metadata;
     if (text(name) !== key.name) {
       const message =
@@ -266,7 +274,7 @@ export class Registry {
       throw new StatusError(conflict(definition, key.name, reason));
     }
     const version = resourceVersion ?? '';
-    if (version === '' && !allowsUnconditionalUpdate(definition)) {
+    if (version === '' && !isPatch && !allowsUnconditionalUpdate(definition)) {
       throwInvalid(definition, key.name, [
         invalidValue('metadata.resourceVersion', 0, 'must be specified for an update'),
       ]);

@@ -138,7 +138,7 @@ export class ObjectServer {
           throw invalidPatch(body, error instanceof Error ? error.message : '');
         }
       },
-      this.#context(exchange, definition, options),
+      { ...this.#context(exchange, definition, options), isPatch: true },
     );
     await this.#answer(exchange, 200, patched, definition, [...warnings, ...found]);
   }

@@ -325,6 +325,26 @@ describe('updating', () => {
     });
   }
 
+  it('patches a lease with or without its version, and not under another', async () => {
+    const server = new MemoryServer();
+    const leases = '/apis/coordination.k8s.io/v1/namespaces/default/leases';
+    const made = await server.ask('POST', leases, { body: { metadata: { name: 'l' } } });
+    const { resourceVersion } = made.json['metadata'] as { resourceVersion: string };
+    const patch = (metadata: object) => ({
+      headers: { 'content-type': 'application/merge-patch+json' },
+      body: { metadata, spec: { holderIdentity: JSON.stringify(metadata) } },
+    });
+    const [named, unnamed] = [patch({ resourceVersion }), patch({})];
+    const answers = [
+      await server.ask('PATCH', `${leases}/l`, named),
+      await server.ask('PATCH', `${leases}/l`, unnamed),
+    ];
+    expect(answers.map(({ status }) => status)).to.deep.equal([200, 200]);
+    expect(await server.refusal('PATCH', `${leases}/l`, named)).to.equal(
+      '409 Operation cannot be fulfilled on leases.coordination.k8s.io "l": the object has been modified; please apply your changes to the latest version and try again',
+    );
+  });
+
   it('refuses another uid, by storage’s own words', async () => {
     const server = new MemoryServer();
     await server.ask('POST', configMaps, { body: configMap('m') });
