@@ -1,7 +1,7 @@
 // SPDY bytes in WebSocket messages (SPDY/3.1+portforward.k8s.io) as a duplex stream, so that the same SPDY connection serves a native and
 // a tunnelled client. Message boundaries mean nothing in either direction and messages may be empty.
 
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
 import { Duplex } from 'node:stream';
 
 import type { Clock } from '../base/clock.ts';
@@ -79,7 +79,9 @@ export class TunnelDuplex extends Duplex implements WriteConsumer {
       return;
     }
     if (event.bytes.length === 0 || this.readableEnded || this.destroyed) return;
-    if (this.#tap.give(event.bytes) || this.#isPausing) return;
+    // A socket's pause stops its reading; this one's only stops what it hands on, so what comes meanwhile has to fill it.
+    const hasRoom = this.isPaused() ? this.push(Buffer.from(event.bytes)) : this.#tap.give(event.bytes);
+    if (hasRoom || this.#isPausing) return;
     this.#isPausing = true;
     this.#webSocket.pause();
   }
