@@ -7,6 +7,7 @@ import { Buffer } from 'node:buffer';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
+import { ByteQueue } from '../base/byte-queue.ts';
 import { largeStageBytes, sharedStages, smallStageBytes, type StagePool } from './write-stage.ts';
 
 /**
@@ -38,7 +39,7 @@ export class SocketWriter {
   #isEnded = false;
   #bytesOut = 0;
   #drainRuns: (() => void)[] = [];
-  #apart: Buffer | undefined; // waits until everything before it has left
+  readonly #apart = new ByteQueue(); // each chunk waits until everything before it has left
   // One function each for the life of the connection: a closure a turn would be garbage at 10 kHz.
   readonly #flush = (): void => this.#flushNow();
   readonly #onDrain = (): void => this.#runDrained();
@@ -63,7 +64,7 @@ export class SocketWriter {
 
   /** Bytes accepted that the socket has not taken yet. */
   get queuedBytes(): number {
-    return this.#socket.writableLength + this.#stagedBytes + this.#heldBytes + (this.#apart?.length ?? 0);
+    return this.#socket.writableLength + this.#stagedBytes + this.#heldBytes + this.#apart.length;
   }
 
   get isWritable(): boolean {
@@ -88,19 +89,24 @@ export class SocketWriter {
   }
 
   /**
-   * The last bytes, in a write and so a TLS record of their own, once everything before has left. Python's client waits for its socket to
-   * be readable before each frame and does not look into what TLS has already decrypted: a Close behind the status in one record was
-   * never read.
+   * In a write and so in TLS records of their own, once everything before has left. Python's client waits for its socket to be readable before
+   * each frame and does not look into what TLS has already decrypted: of two frames in one record it never read the second.
    */
-  writeApart(bytes: Buffer): void {
-    if (this.#isHeld || (this.#stagedBytes === 0 && this.#writesUnderWay === 0)) this.write(bytes);
-    else if (!this.#isEnded) this.#apart = bytes;
+  writeApart(...parts: Buffer[]): void {
+    if (this.#isEnded) return;
+    const isNext = this.#stagedBytes === 0 && this.#writesUnderWay === 0 && !this.#isHeld;
+    for (const bytes of parts) {
+      this.#bytesOut += bytes.length;
+      if (isNext) this.#put(bytes);
+    }
+    if (isNext) this.#sendStage();
+    else this.#apart.push(Buffer.concat(parts)); // a copy, as everywhere
   }
 
-  #writeWaiting(): void {
-    const bytes = this.#apart;
-    this.#apart = undefined;
-    if (bytes !== undefined && !this.#socket.destroyed) this.write(bytes);
+  #sendNextApart(): void {
+    if (this.#apart.length === 0 || this.#socket.destroyed) return;
+    this.#put(this.#apart.takeUpTo(Number.MAX_SAFE_INTEGER));
+    this.#sendStage();
   }
 
   /** Calls `run` once when the writer is writable again; at once if it is. Not called on a socket that closes first. */
@@ -131,13 +137,15 @@ export class SocketWriter {
     this.#bytesOut -= this.#heldBytes; // `write` counts them again
     this.#heldBytes = 0;
     for (const bytes of held) this.write(bytes);
+    if (held.length === 0) this.#sendNextApart();
     this.#runDrained();
   }
 
   /** FIN after everything queued; what is still held is dropped. */
   end(): void {
     if (this.#isEnded) return;
-    this.#writeWaiting();
+    // Nobody reads frame by frame any more: what waits goes out as one.
+    while (this.#apart.length > 0) this.#put(this.#apart.takeUpTo(Number.MAX_SAFE_INTEGER));
     this.#isEnded = true;
     this.#held = [];
     this.#heldBytes = 0;
@@ -148,7 +156,7 @@ export class SocketWriter {
   /** Drops what waits; the socket is gone or about to be. */
   abandon(): void {
     this.#isEnded = true;
-    this.#apart = undefined;
+    this.#apart.clear();
     this.#held = [];
     this.#heldBytes = 0;
     this.#drainRuns = [];
@@ -219,7 +227,7 @@ export class SocketWriter {
     }
     if (this.#writesUnderWay === 0 && !this.#isEnded) {
       if (this.#stagedBytes > 0) this.#sendStage();
-      else this.#writeWaiting();
+      else this.#sendNextApart();
     }
     this.#runDrained();
   }

@@ -55,6 +55,11 @@ export interface WebSocketConnectionOptions {
   readonly maxMessageBytes?: number | undefined;
   /** Bytes of data events are valid during that call only, and cost less: see read-tap.ts. */
   readonly hasTransientReads?: boolean | undefined;
+  /**
+   * Each frame in a write of its own: see {@link SocketWriter.writeApart}. One frame leaves in a turn of the event loop then; for clients that
+   * may need it.
+   */
+  readonly isFrameApart?: boolean | undefined;
   /** How long `close` waits for the peer's Close or FIN since bytes last left for it; default 30 s. */
   readonly closeTimeoutMs?: number | undefined;
 }
@@ -74,6 +79,7 @@ export class WebSocketConnection {
   readonly #decoder: WebSocketDecoder;
   readonly #closeTimeoutMs: number;
   readonly #hasTransientReads: boolean;
+  readonly #isFrameApart: boolean;
   readonly #pingIntervalMs: number | undefined;
   readonly #closed = Promise.withResolvers<void>();
   #state: State = 'open';
@@ -101,6 +107,7 @@ export class WebSocketConnection {
     this.#decoder = new WebSocketDecoder({ role: options.role, maxMessageBytes: options.maxMessageBytes });
     this.#closeTimeoutMs = options.closeTimeoutMs ?? defaultCloseTimeoutMs;
     this.#hasTransientReads = options.hasTransientReads === true;
+    this.#isFrameApart = options.isFrameApart === true;
     this.#pingIntervalMs = options.pingIntervalMs;
     this.#silence =
       options.silenceLimitMs === undefined
@@ -308,9 +315,9 @@ export class WebSocketConnection {
   #send(opcode: number, parts: readonly Buffer[]): boolean {
     if (this.#state !== 'open' || this.#socket.destroyed) return true;
     if (opcode === opcodes.binary || opcode === opcodes.text) this.#silence?.payloadSent();
-    for (const bytes of encodeFrame(opcode, parts, { key: this.#maskingKey() })) {
-      if (bytes.length > 0) this.#writer.write(bytes);
-    }
+    const frame = encodeFrame(opcode, parts, { key: this.#maskingKey() });
+    if (this.#isFrameApart) this.#writer.writeApart(...frame);
+    else for (const bytes of frame) if (bytes.length > 0) this.#writer.write(bytes);
     return this.#writer.isWritable;
   }
 

@@ -115,6 +115,7 @@ export class ExecTranslate implements RunningStream {
         ...clientKeepalive,
         closeTimeoutMs: lingerTimeoutMs,
         hasTransientReads: true,
+        isFrameApart: options.version !== 5, // clients that know v5 read whatever has come
       },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
     );

@@ -73,6 +73,7 @@ export class PortChannels implements RunningStream {
         ...clientKeepalive,
         closeTimeoutMs: lingerTimeoutMs,
         hasTransientReads: true,
+        isFrameApart: true,
       },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
     );

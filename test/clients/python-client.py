@@ -9,7 +9,6 @@ from kubernetes.stream import portforward, stream
 
 NAMESPACE = "default"
 STDIN_PIECE = 64 * 1024
-FORWARD_PIECE = 4 * 1024
 RESIZE_CHANNEL = 4
 
 
@@ -77,17 +76,14 @@ def forward(api, args):
     sent = sys.stdin.buffer.read()
     session = portforward(api.connect_get_namespaced_pod_portforward, pod, NAMESPACE, ports=str(port))
     socket = session.socket(port)
-    # Piece by piece, each echoed before the next: of several frames in one TLS record the library sees the first and then waits.
-    for at in range(0, len(sent), FORWARD_PIECE):
-        piece = sent[at : at + FORWARD_PIECE]
-        socket.sendall(piece)
-        left = len(piece)
-        while left > 0:
-            echoed = socket.recv(left)
-            if not echoed:
-                return 1
-            left -= len(echoed)
-            sys.stdout.buffer.write(echoed)
+    socket.sendall(sent)
+    left = len(sent)
+    while left > 0:
+        echoed = socket.recv(left)
+        if not echoed:
+            return 1
+        left -= len(echoed)
+        sys.stdout.buffer.write(echoed)
     sys.stdout.buffer.flush()
     socket.close()
     if session.error(port):

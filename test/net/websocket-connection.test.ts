@@ -184,6 +184,85 @@ describe('WebSocketConnection', () => {
     ]);
   });
 
+  describe('with each frame apart', () => {
+    /** A socket that takes one write at a time, when it is told to; `writes` are the texts in each. */
+    function start(): { connection: WebSocketConnection; writes: string[][]; take(): Promise<void>; socket: Duplex } {
+      const writes: string[][] = [];
+      let taken = (): void => {};
+      const write = (bytes: Buffer, done: () => void): void => {
+        const decoder = new WebSocketDecoder({ role: 'client' });
+        writes.push(
+          decoder
+            .acceptChunk(Buffer.from(bytes))
+            .map((event) => (event.type === 'data' ? String(event.bytes) : event.type)),
+        );
+        taken = done;
+      };
+      const socket = new Duplex({
+        read() {},
+        write: (chunk: Buffer, _encoding, done) => write(chunk, done),
+        writev: (chunks, done) => write(Buffer.concat(chunks.map(({ chunk }) => chunk as Buffer)), done),
+      });
+      const connection = new WebSocketConnection(
+        { socket, clock: new FakeClock() },
+        { role: 'server', isFrameApart: true },
+        { onData() {}, onEnd() {} },
+      );
+      const take = async (): Promise<void> => {
+        taken();
+        await settle();
+      };
+      return { connection, writes, take, socket };
+    }
+
+    it('writes one at a time, in order, pongs and the close too', async () => {
+      const { connection, writes, take } = start();
+      for (const text of ['one', 'two', 'three']) connection.sendBinary(Buffer.from(text));
+      connection.pong();
+      void connection.close(1000);
+      await settle();
+      expect(writes).to.deep.equal([['one']]);
+      for (let count = 0; count < 4; count += 1) await take();
+      expect(writes).to.deep.equal([['one'], ['two'], ['three'], ['pong'], ['close']]);
+      connection.destroy();
+    });
+
+    it('counts what waits, and tells when there is room again', async () => {
+      const { connection, writes, take } = start();
+      const big = Buffer.alloc(100_000);
+      const told: string[] = [];
+      const hasRoom = [1, 2, 3, 4].map(() => connection.sendBinary(big));
+      connection.onDrain(() => told.push('drain'));
+      await settle();
+      expect([hasRoom, told, writes.length]).to.deep.equal([[true, true, false, false], [], 1]);
+      await take();
+      expect([told, connection.isWritable]).to.deep.equal([[], false]);
+      await take();
+      expect([told, connection.isWritable]).to.deep.equal([['drain'], true]);
+      connection.destroy();
+    });
+
+    it('sends all that waits when the peer has closed, and nothing on a socket that is gone', async () => {
+      const closing = start();
+      closing.connection.sendBinary(Buffer.from('one'));
+      closing.connection.sendBinary(Buffer.from('two'));
+      closing.socket.push(Buffer.concat(encodeFrame(opcodes.close, [closePayload(1000)], { key: mask })));
+      await settle();
+      await closing.take();
+      expect(closing.writes).to.deep.equal([['one'], ['two', 'close']]);
+      closing.connection.destroy();
+
+      const gone = start();
+      const told: string[] = [];
+      for (let count = 0; count < 4; count += 1) gone.connection.sendBinary(Buffer.alloc(100_000));
+      gone.connection.onDrain(() => told.push('drain'));
+      await settle();
+      gone.connection.destroy();
+      await gone.take();
+      expect([gone.writes.length, told]).to.deep.equal([1, []]);
+    });
+  });
+
   it('answers a close with its code, ends once and closes the socket', async () => {
     const { connection, ends, send, peer, received } = serve();
     send(opcodes.close, closePayload(4001, 'bye'));

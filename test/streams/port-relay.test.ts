@@ -113,7 +113,7 @@ describe('PortRelay', () => {
     rig.clock.advance(2_999);
     rig.kubelet.connection.resume();
     await until(() => rig.kubelet.end !== undefined);
-    expect([rig.kubelet.text('data').length, rig.kubelet.of('data').end, rig.kubelet.end.how]).to.deep.equal([
+    expect([rig.kubelet.text('data').length, rig.kubelet.of('data').end, rig.kubelet.end?.how]).to.deep.equal([
       200 * 1024,
       'fin',
       'goaway',
