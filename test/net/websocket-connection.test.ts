@@ -186,7 +186,12 @@ describe('WebSocketConnection', () => {
 
   describe('with each frame apart', () => {
     /** A socket that takes one write at a time, when it is told to; `writes` are the texts in each. */
-    function start(): { connection: WebSocketConnection; writes: string[][]; take(): Promise<void>; socket: Duplex } {
+    function start(): {
+      connection: WebSocketConnection;
+      writes: string[][];
+      take: () => Promise<void>;
+      socket: Duplex;
+    } {
       const writes: string[][] = [];
       let taken = (): void => {};
       const write = (bytes: Buffer, done: () => void): void => {
