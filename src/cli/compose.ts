@@ -9,17 +9,15 @@ import { TrustWatch } from '../auth/trust.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Scope } from '../base/scope.ts';
 import { CertificateStats } from '../certs/certificate-stats.ts';
-import { watchPair } from '../certs/serving.ts';
-import type { KubeletAccess, NodeObject } from '../clusters/cluster.ts';
+import type { NodeObject } from '../clusters/cluster.ts';
 import { AdmissionWatch } from '../clusters/admission-watch.ts';
 import { type ClusterDirectory, clustersResource } from '../clusters/directory.ts';
-import { createKubeletAccess, RotatedFile } from '../clusters/kubelet-access.ts';
 import { LocalCluster } from '../clusters/local-cluster.ts';
 import { projectNode } from '../clusters/node-object.ts';
 import { LocalStreamRoute } from '../clusters/stream-route.ts';
 import type { Config } from '../config/schema.ts';
 import { KubeClient } from '../kube/client.ts';
-import type { ClusterAccess, Credential } from '../kube/credential.ts';
+import type { Credential } from '../kube/credential.ts';
 import { loadInCluster } from '../kube/in-cluster.ts';
 import { Informer } from '../kube/informer.ts';
 import { loadKubeconfig } from '../kube/kubeconfig.ts';
@@ -51,7 +49,8 @@ import { composeAudit } from './compose-audit.ts';
 import { composeClusters } from './compose-clusters.ts';
 import { composeMetrics } from './compose-metrics.ts';
 import { composeServing } from './compose-certs.ts';
-import { composeImpersonator, requestedToken } from './compose-impersonator.ts';
+import { composeImpersonator } from './compose-impersonator.ts';
+import { composeKubelet } from './compose-kubelet.ts';
 import { composeSessions } from './compose-sessions.ts';
 
 export interface ComposeDeps {
@@ -112,7 +111,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   const impersonation = await composeImpersonator({ clock, log, own }, config.identity);
   const impersonator = impersonation === undefined ? undefined : clientOf(impersonation.credential);
   const certificates = new CertificateStats();
-  const kubelet = await composeKubeletAccess(deps, config, access, own, certificates);
+  const kubelet = await composeKubelet(deps, config, { access, own, certificates });
   const notes = new LoadNotes({ onMissing: (part, missing) => rightMissing(log, { part, missing }) });
   const informerFailed = (informer: string, err: unknown, name?: string): void => {
     lines.informerFailed(log, { informer, err });
@@ -165,7 +164,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     impersonator,
     identities,
     nodes,
-    kubelet,
+    kubelet: kubelet.access,
     streamRoute,
     remoteHeaderNames: () => remoteHeaderNames(trust),
   });
@@ -277,7 +276,10 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     pods,
     audit: auditLog,
     certificates,
-    accountTokens: new Map([['impersonator', impersonation?.tokens]]),
+    accountTokens: new Map([
+      ['impersonator', impersonation?.tokens],
+      ['kubelet', kubelet.tokens],
+    ]),
     readiness: () => health.readiness(),
   });
 
@@ -313,61 +315,6 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     whenReady,
     hurry: () => server.hurry(),
   };
-}
-
-async function composeKubeletAccess(
-  deps: ComposeDeps,
-  config: Config,
-  access: ClusterAccess,
-  own: KubeClient,
-  certificates: CertificateStats,
-): Promise<KubeletAccess> {
-  const { clock, log, scope } = deps;
-  const { certificateAuthority, clientCertificate, clientKey, tokenFile, serviceAccount, insecureTls } = config.kubelet;
-  const { ca } = access.endpoint;
-  const hasPair = clientCertificate !== undefined && clientKey !== undefined;
-  const pair = hasPair
-    ? await watchPair(
-        {
-          clock,
-          onError: (err) => {
-            certificates.reloadFailed('kubelet-client');
-            lines.kubeletCertificateNotReloaded(log, err);
-          },
-          onRecovered: () => {
-            certificates.isStale['kubelet-client'] = false;
-          },
-        },
-        { certFile: clientCertificate, keyFile: clientKey },
-      )
-    : undefined;
-  if (pair !== undefined) {
-    scope.add(() => pair.close());
-    certificates.note('kubelet-client', pair.current.cert);
-    pair.onChange(({ cert }) => certificates.reloaded('kubelet-client', cert));
-  }
-  return createKubeletAccess({
-    ca:
-      certificateAuthority === undefined
-        ? ca === undefined
-          ? undefined
-          : { text: ca }
-        : new RotatedFile({ clock }, { file: certificateAuthority, setting: '--kubelet-certificate-authority' }),
-    caSource:
-      certificateAuthority === undefined
-        ? `the CA of ${config.kubeconfig === undefined ? 'the service account' : `the kubeconfig ${config.kubeconfig}`}`
-        : `--kubelet-certificate-authority ${certificateAuthority}`,
-    isVerified: !insecureTls,
-    preferredAddressTypes: config.kubelet.preferredAddressTypes,
-    certificate: pair,
-    token:
-      serviceAccount !== undefined
-        ? requestedToken({ clock, log, own }, serviceAccount, "kexer's account towards kubelets")
-        : tokenFile === undefined
-          ? undefined
-          : new RotatedFile({ clock }, { file: tokenFile, setting: '--kubelet-token-file' }),
-    accountName: clientCertificate ?? tokenFile ?? serviceAccount ?? 'none',
-  });
 }
 
 /** What a line tells of a detour. */
