@@ -13,6 +13,7 @@ import { createServer as createTlsServer, type TLSSocket, type Server as TlsServ
 import { peerIdentityOf, type PeerIdentity } from '../auth/peer-identity.ts';
 import { KexerError } from '../base/errors.ts';
 import type { KeyPairPem } from '../certs/generate.ts';
+import { preferredCiphers } from '../net/ciphers.ts';
 import { keepAlive } from '../net/keep-alive.ts';
 
 import type { AnyRequest, Exchange } from './request-context.ts';
@@ -356,6 +357,7 @@ function secureOptions(pair: KeyPairPem): TlsOptions {
     cert: pair.cert,
     key: pair.key,
     minVersion: 'TLSv1.2',
+    ciphers: preferredCiphers(),
     // No tickets; and without a listener for 'newSession' Node keeps no sessions either, so none can be resumed.
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
     // None: the two CAs are checked separately by auth. Undefined would load the system's.

@@ -71,6 +71,13 @@ describe('Listener', () => {
 
   const plain = 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
 
+  it('chooses AES-128-GCM of what a client offers, also after a change of certificate', async () => {
+    const chosen = [(await connect()).getCipher().name];
+    listener.replacePair(await servingPair());
+    chosen.push((await connect({ rejectUnauthorized: false })).getCipher().name);
+    expect(chosen).to.deep.equal(['TLS_AES_128_GCM_SHA256', 'TLS_AES_128_GCM_SHA256']);
+  });
+
   it('speaks HTTP/2 and HTTP/1.1 on one port, and HTTP/1.1 to who knows no ALPN', async () => {
     const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: pair.ca });
     scope.add(() => session.destroy());
