@@ -65,7 +65,8 @@ export const detours = define({
   help: "Streams that went by kube-apiserver's own streaming, refused ones included.",
   labels: {
     kind: '`exec`, `attach`, `portforward` or `log`',
-    reason: 'why, one of the reasons of docs/detour.md',
+    reason:
+      '`setting`, `nodeLabel`, `mutatingWebhook`, `mutatingPolicy` or `notSynced`, as docs/detour.md explains them',
   },
 });
 

@@ -2,6 +2,7 @@
 
 import { catalogue } from '../../../src/observe/metrics/catalogue.ts';
 import type { MetricDefinition } from '../../../src/observe/metrics/definition.ts';
+import { alerts } from '../../observe/support/monitoring.ts';
 
 const head = `# Metrics
 
@@ -48,7 +49,21 @@ export function metricsPage(): string {
     const sorted = metrics.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     return `\n## ${title}\n${sorted.map(entry).join('')}`;
   });
-  return `${head}${sections.join('')}${foot}`;
+  return `${head}${alertSection()}${sections.join('')}${foot}`;
+}
+
+function alertSection(): string {
+  const rows = alerts().map(({ alert, labels, annotations }) => {
+    const { summary = '' } = annotations;
+    return `- \`${alert}\` (${labels['severity'] ?? ''}): ${summary.slice(0, 1).toLowerCase()}${summary.slice(1)}`;
+  });
+  return `
+## Alerts
+
+In \`config/monitoring/prometheus-rule.yaml\`; each says in its description what users see and what to look at.
+
+${rows.join('\n')}
+`;
 }
 
 function entry(definition: MetricDefinition): string {
