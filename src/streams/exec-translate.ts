@@ -8,9 +8,10 @@ import { KexerError } from '../base/errors.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { SpdyConnection, type SpdyStream, type SpdyStreamHandlers } from '../net/spdy-connection.ts';
 import { WebSocketConnection, type WebSocketEnd } from '../net/websocket-connection.ts';
-import { base64Message, channelByte, ChannelDecoder, channels, initialChannel } from '../protocol/channel.ts';
+import { ChannelDecoder, channels, initialChannel } from '../protocol/channel.ts';
 import { commandEndText, exitCodeStatus, failureStatus, successStatus } from '../protocol/exit-status.ts';
 import type { WebSocketDataEvent } from '../protocol/websocket/frame.ts';
+import { ChannelWriter } from './channel-writer.ts';
 import {
   clientEnd,
   clientKeepalive,
@@ -53,9 +54,6 @@ const noCloseCode = 1005;
 
 const empty = Buffer.alloc(0);
 
-/** By channel; made once, since every chunk of output needs one. */
-const channelBytes = [0, 1, 2, 3, 4].map(channelByte);
-
 export class ExecTranslate implements RunningStream {
   readonly done: Promise<SessionEnd>;
   readonly #session: Session;
@@ -64,6 +62,7 @@ export class ExecTranslate implements RunningStream {
   readonly #kubelet: SpdyConnection;
   readonly #decoder: ChannelDecoder;
   readonly #outcome: Outcome;
+  readonly #writer: ChannelWriter;
   readonly #toClient: Valve;
   readonly #stdinGate: StdinGate;
   readonly #stdin: SpdyStream | undefined;
@@ -119,6 +118,10 @@ export class ExecTranslate implements RunningStream {
       },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
     );
+    this.#writer = new ChannelWriter(
+      { sink: this.#client },
+      { isBase64: options.isBase64, isJoined: options.version !== 5 },
+    );
     this.#toClient = new Valve(this.#kubelet, this.#client);
     this.#stdinTail = new StdinTail({ clock: deps.clock, kubelet: this.#kubelet }, () => this.#leave());
     this.#stdinGate = new StdinGate({ clock: deps.clock, client: this.#client, kubelet: this.#kubelet }, () =>
@@ -126,7 +129,7 @@ export class ExecTranslate implements RunningStream {
     );
     deps.session.shape({ in: new HeldClient({ clock: deps.clock, client: this.#client }), out: this.#kubelet });
     // Servers open with a message without payload; some clients wait for it.
-    this.#send(initialChannel(options), empty);
+    this.#writer.sendAlone(initialChannel(options), empty);
   }
 
   end(message: string): void {
@@ -146,17 +149,11 @@ export class ExecTranslate implements RunningStream {
   #output(channel: number, bytes: Buffer): void {
     if (!this.#client.isOpen) return; // it has left, and the command is still given its stdin
     this.#session.countOut(bytes.length);
-    this.#toClient.check(this.#send(channel, bytes));
+    this.#toClient.check(this.#writer.send(channel, bytes));
     this.#outputSincePong += bytes.length;
     if (this.#outputSincePong < outputBytesPerPong) return;
     this.#outputSincePong = 0;
     this.#client.pong();
-  }
-
-  #send(channel: number, bytes: Buffer): boolean {
-    return this.#options.isBase64
-      ? this.#client.sendText(base64Message(channel, bytes))
-      : this.#client.sendBinary(channelBytes[channel] ?? channelByte(channel), bytes);
   }
 
   #receive(event: WebSocketDataEvent): void {
@@ -196,7 +193,8 @@ export class ExecTranslate implements RunningStream {
     this.#end = endOf(verdict, this.#end);
     this.#stdinGate.stop();
     const status = this.#statusBytes(verdict);
-    if (status.length > 0) this.#send(channels.error, status);
+    this.#writer.flush(); // output precedes the status, and the Close
+    if (status.length > 0) this.#writer.sendAlone(channels.error, status);
     void this.#client.close(1000);
     this.#kubelet.destroy();
   }

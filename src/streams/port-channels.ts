@@ -8,8 +8,9 @@ import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } from '../net/spdy-connection.ts';
 import { WebSocketConnection, type WebSocketEnd } from '../net/websocket-connection.ts';
-import { base64Message, channelByte, ChannelDecoder } from '../protocol/channel.ts';
+import { ChannelDecoder } from '../protocol/channel.ts';
 import type { WebSocketDataEvent } from '../protocol/websocket/frame.ts';
+import { ChannelWriter } from './channel-writer.ts';
 import {
   clientEnd,
   clientKeepalive,
@@ -36,6 +37,7 @@ export class PortChannels implements RunningStream {
   readonly #client: WebSocketConnection;
   readonly #kubelet: SpdyConnection;
   readonly #decoder: ChannelDecoder;
+  readonly #writer: ChannelWriter;
   readonly #toClient: Valve;
   readonly #gate: StdinGate;
   readonly #data: SpdyStream[];
@@ -77,6 +79,7 @@ export class PortChannels implements RunningStream {
       },
       { onData: (event) => this.#receive(event), onEnd: (end) => this.#clientEnded(end) },
     );
+    this.#writer = new ChannelWriter({ sink: this.#client }, { isBase64: options.isBase64, isJoined: true });
     this.#toClient = new Valve(this.#kubelet, this.#client);
     this.#gate = new StdinGate({ clock: deps.clock, client: this.#client, kubelet: this.#kubelet }, () =>
       this.end('the forwarded ports have not taken data for too long'),
@@ -95,8 +98,8 @@ export class PortChannels implements RunningStream {
     const errorChannel = dataChannel + 1;
     const number = Buffer.alloc(2);
     number.writeUInt16LE(port);
-    this.#send(dataChannel, number);
-    this.#send(errorChannel, number);
+    this.#writer.sendAlone(dataChannel, number);
+    this.#writer.sendAlone(errorChannel, number);
     this.#openPorts += 1;
     let openStreams = 2;
     const ended = (how: SpdyStreamEnd): void => {
@@ -128,13 +131,7 @@ export class PortChannels implements RunningStream {
 
   #output(channel: number, bytes: Buffer): void {
     this.#session.countOut(bytes.length);
-    this.#toClient.check(this.#send(channel, bytes));
-  }
-
-  #send(channel: number, bytes: Buffer): boolean {
-    return this.#options.isBase64
-      ? this.#client.sendText(base64Message(channel, bytes))
-      : this.#client.sendBinary(channelByte(channel), bytes);
+    this.#toClient.check(this.#writer.send(channel, bytes));
   }
 
   #receive(event: WebSocketDataEvent): void {
@@ -168,7 +165,7 @@ export class PortChannels implements RunningStream {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#gate.stop();
-    for (const index of this.#options.ports.keys()) this.#send(2 * index + 1, Buffer.from(message));
+    for (const index of this.#options.ports.keys()) this.#writer.sendAlone(2 * index + 1, Buffer.from(message));
     void this.#client.close(1011, 'the forwarded connection broke');
     this.#kubelet.destroy();
   }
@@ -178,6 +175,7 @@ export class PortChannels implements RunningStream {
     this.#isOver = true;
     this.#gate.stop();
     this.#end ??= { cause: 'normal', message: 'all forwarded ports are closed' };
+    this.#writer.flush();
     void this.#client.close(1000);
     this.#kubelet.destroy();
   }

@@ -247,12 +247,7 @@ async function isCreateChecked(call: Call, signal: AbortSignal): Promise<boolean
 }
 
 /** Asks about the effective user, who is proven by now: kube-apiserver has taken the call. */
-async function requireVerb(
-  deps: UpgradeDeps,
-  call: Call,
-  verb: 'create' | 'get',
-  signal: AbortSignal,
-): Promise<void> {
+async function requireVerb(deps: UpgradeDeps, call: Call, verb: 'create' | 'get', signal: AbortSignal): Promise<void> {
   const { info } = call.inner;
   if (call.cluster.requireVerb !== undefined) {
     await call.cluster.requireVerb(call, verb, signal);
