@@ -87,8 +87,13 @@ const reasons: Readonly<Partial<Record<ErrorCode, string>>> = {
   cut: 'BadAnswer',
 };
 
+function reasonOf(error: unknown): string {
+  const code = error instanceof StatusError && error.cause !== undefined ? codeOf(error.cause) : codeOf(error);
+  return reasons[code] ?? 'Refused';
+}
+
 function failed(error: unknown): Health {
   // What others said, a Status of theirs say, may be long.
   const message = describeError(error instanceof StatusError ? error.message : error).slice(0, 512);
-  return { isReachable: false, reason: reasons[codeOf(error)] ?? 'Refused', message };
+  return { isReachable: false, reason: reasonOf(error), message };
 }

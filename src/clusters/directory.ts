@@ -3,7 +3,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 
-import { notFound, serviceUnavailable, StatusError } from '../kube/status.ts';
+import { badGateway, notFound, serviceUnavailable, StatusError } from '../kube/status.ts';
 
 import type { ClusterSecret, ClusterSpec } from './cluster-secret.ts';
 import type { Cluster } from './cluster.ts';
@@ -58,7 +58,7 @@ export class ClusterDirectory {
     deps.remote?.secrets.onChange((change) => this.#onChange(change));
   }
 
-  /** @throws StatusError 404 in kube-apiserver's words; 503 for a Secret that cannot be used, or whose namespace has not been read yet. */
+  /** @throws StatusError 404 in kube-apiserver's words; 502 for a Secret that cannot be used; 503 if its namespace has not been read yet. */
   find(namespace: string, name: string): Cluster {
     if (name === localName) return this.#deps.local;
     const { remote } = this.#deps;
@@ -73,7 +73,7 @@ export class ClusterDirectory {
     const { spec } = entry.secret;
     if ('problem' in spec) {
       const full = `${namespace}/${name}`;
-      throw new StatusError(serviceUnavailable(`cluster "${full}" cannot be used: the Secret ${full} ${spec.problem}`));
+      throw new StatusError(badGateway(`cluster "${full}" cannot be used: the Secret ${full} ${spec.problem}`));
     }
     entry.cluster ??= remote.make(entry.secret, spec);
     return entry.cluster;

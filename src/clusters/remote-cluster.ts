@@ -8,7 +8,7 @@ import type { Caller } from '../auth/caller.ts';
 import type { RemoteHeaderNames } from '../auth/outgoing-headers.ts';
 import type { OutgoingIdentity } from '../auth/outgoing.ts';
 import type { Clock } from '../base/clock.ts';
-import { KexerError } from '../base/errors.ts';
+import { describeError, KexerError } from '../base/errors.ts';
 import { TtlCache } from '../base/ttl-cache.ts';
 import type { AddressGuard } from '../kube/address-guard.ts';
 import { type AnswerController, type AnswerSink, KubeClient } from '../kube/client.ts';
@@ -16,6 +16,7 @@ import { type AccessQuestion, accessReviewSpec } from '../kube/reviews.ts';
 import { fixedCertificate, fixedToken } from '../kube/sources.ts';
 import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
 import { isRecord } from '../kube/objects.ts';
+import { diedBeforeAnswer } from '../kube/transport.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { AnswerJudge } from './answer-judge.ts';
@@ -227,7 +228,12 @@ export class RemoteCluster implements Cluster {
   #explained(error: unknown): unknown {
     if (!(error instanceof KexerError) || error.code === 'clientGone') return error;
     const options = error.cause === undefined ? {} : { cause: error.cause };
-    return new KexerError(error.code, `cluster "${this.#fullName}": ${error.message}`, options);
+    const message = `cluster "${this.#fullName}": ${error.message}`;
+    // No 503 with Retry-After: kubectl would come again ten times for each of its calls before it says that something is wrong.
+    if (error.code === 'unreachable' && !diedBeforeAnswer(error)) {
+      return new StatusError(badGateway(`cluster "${this.#fullName}": ${describeError(error)}`), { cause: error });
+    }
+    return new KexerError(error.code, message, options);
   }
 }
 

@@ -138,7 +138,9 @@ export class ResourceAnswers<T extends ResourceObject> implements OwnResource {
   }
 
   #shown(namespace: string): T[] {
-    return this.#deps.feed.list().flatMap((object) => shownIn(this.#kind, object, namespace) ?? []);
+    const shown = this.#deps.feed.list().flatMap((object) => shownIn(this.#kind, object, namespace) ?? []);
+    // What is shown in another namespace than its own stands where it would there.
+    return namespace === '' ? shown : shown.toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   }
 
   #optionsOf({ info, query }: OwnRequest, isWatch: boolean): ListOptions<T> {

@@ -63,6 +63,7 @@ describe('ClusterHealth', () => {
     [new KexerError('tls', 'Cannot trust it'), 'NotTrusted'],
     [new KexerError('badGateway', 'Cannot read it'), 'BadAnswer'],
     [new StatusError(badGateway('its Secret')), 'Refused'],
+    [new StatusError(badGateway('Cannot reach it'), { cause: new KexerError('unreachable', '') }), 'Unreachable'],
   ];
   for (const [error, reason] of failures) {
     it(`says ${reason}`, async () => {

@@ -133,7 +133,7 @@ describe('ClusterDirectory', () => {
     directory.find('clusters', 'far');
     set(secretOf({ spec: { problem: 'has no key "endpointUrl"' } }));
     expect(refused('clusters', 'far')).to.deep.equal([
-      503,
+      502,
       'cluster "clusters/far" cannot be used: the Secret clusters/far has no key "endpointUrl"',
       undefined,
     ]);
