@@ -2,7 +2,10 @@
 // cert-manager fills; the same Secret, empty, which kexer fills itself and tells its APIService of; or, without a cluster to keep anything
 // in, a self-signed pair in a folder. Each gives a pair at once, so that probes are answered, and tells of every later one.
 
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
+import { dirname, join } from 'node:path';
 
 import { ApiServiceBundle } from '../certs/api-service-bundle.ts';
 import type { ObjectName } from '../certs/certificate-names.ts';
@@ -12,6 +15,7 @@ import { issueAuthority, issueLeaf } from '../certs/issue.ts';
 import { selfSignedPair } from '../certs/self-signed.ts';
 import { type WatchedPair, watchPair } from '../certs/serving.ts';
 import { ServingSecret } from '../certs/serving-secret.ts';
+import { splitPem } from '../certs/verify-chain.ts';
 import { none } from '../config/certificates.ts';
 import type { Config } from '../config/schema.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -31,6 +35,8 @@ import type { ComposeDeps } from './compose.ts';
 /** What the server serves with. */
 export interface Serving {
   readonly current: KeyPairPem;
+  /** PEM of the authority by which others verify `current`, as it is now; undefined: not known. */
+  readonly ca: string | undefined;
   /** Called with each new pair. */
   onChange(listener: (pair: KeyPairPem) => void): void;
   /** For /readyz. */
@@ -51,7 +57,7 @@ const defaultSecret = 'kexer-serving-cert';
 const defaultService = 'kexer';
 const defaultApiService = 'v1.backup.cv.io';
 /** A Secret that is there is read in milliseconds; probes of a kexer that waits for one must be answered soon. */
-const firstPairMs = 3000;
+const firstPairMs = 2000;
 
 /** @throws KexerError config */
 export async function composeServing(deps: ComposeDeps, config: Config, parts: ServingParts): Promise<Serving> {
@@ -94,9 +100,13 @@ async function fromFiles(
   );
   scope.add(() => pair.close());
   stats.note('serving', pair.current.cert);
+  const caFile = join(dirname(files.certFile), 'ca.crt');
   return {
     get current() {
       return pair.current;
+    },
+    get ca() {
+      return authorityBeside(caFile) ?? selfSignedEnd(pair.current.cert);
     },
     onChange: (listener) => {
       pair.onChange((next) => {
@@ -116,7 +126,7 @@ async function selfSigned({ clock, log }: ComposeDeps, config: Config, stats: Ce
   selfSignedPairUsed(log, { dir });
   stats.note('serving', current.cert);
   stats.note('serving-ca', current.ca);
-  return { current, onChange: () => {}, checks: [], whenReady: () => Promise.resolve() };
+  return { current, ca: current.ca, onChange: () => {}, checks: [], whenReady: () => Promise.resolve() };
 }
 
 async function fromSecret(
@@ -183,6 +193,9 @@ async function fromSecret(
     get current() {
       return secret.current?.pair ?? temporary ?? neverWithout();
     },
+    get ca() {
+      return secret.current?.ca;
+    },
     onChange: (listener) => {
       secret.onChange(({ pair }) => listener(pair));
     },
@@ -208,6 +221,23 @@ async function firstPair(
   } finally {
     timer.cancel();
   }
+}
+
+/** As mounted Secrets of cert-manager have it. Read when it is asked for, which is seldom. */
+function authorityBeside(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined; // there is none
+  }
+}
+
+/** The last certificate of a chain, if it is an authority that signed itself. */
+function selfSignedEnd(chain: string): string | undefined {
+  const last = splitPem(chain).at(-1);
+  if (last === undefined) return undefined;
+  const certificate = new X509Certificate(last);
+  return certificate.ca && certificate.checkIssued(certificate) ? `${last}\n` : undefined;
 }
 
 function neverWithout(): never {

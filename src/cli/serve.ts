@@ -11,6 +11,9 @@ import { composeServer } from './compose.ts';
 import { runHelp } from './help.ts';
 import { kexerVersion } from './version.ts';
 
+/** What Node can time. */
+const longestTimerMs = 2 ** 31 - 1;
+
 /** @throws KexerError config before it serves; afterwards it resolves with the exit code. */
 export async function runServe(argv: readonly string[], io: CommandIo): Promise<number> {
   if (argv.includes('--help') || argv.includes('-h')) return runHelp([], io);
@@ -19,6 +22,8 @@ export async function runServe(argv: readonly string[], io: CommandIo): Promise<
   const version = kexerVersion();
   const scope = new Scope();
   const stopOrder = waitForStop(io);
+  // What kexer waits with holds no process: before it listens, a cluster that refuses everything would let it end as if it were done.
+  const alive = setInterval(() => {}, longestTimerMs);
   try {
     const deps = { clock: systemClock, log, scope, environment: io.environment, version };
     const { port, whenReady, hurry } = await composeServer(deps, config);
@@ -39,6 +44,7 @@ export async function runServe(argv: readonly string[], io: CommandIo): Promise<
   } finally {
     stopOrder.forget();
     await scope.close();
+    clearInterval(alive);
   }
 }
 

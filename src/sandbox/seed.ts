@@ -41,6 +41,7 @@ const kexerRoles: readonly SeedRole[] = [
         'admissionregistration.k8s.io',
         'mutatingwebhookconfigurations mutatingadmissionpolicies mutatingadmissionpolicybindings',
       ),
+      rule('list watch patch', 'apiregistration.k8s.io', 'apiservices', ['v1.backup.cv.io']),
     ],
   },
   {
@@ -122,6 +123,13 @@ const kexerNamespacedBindings: readonly NamespacedBinding[] = [
   },
   {
     namespace: kexerNamespace,
+    name: 'kexer-certificates',
+    role: 'kexer-certificates',
+    kind: 'Role',
+    accounts: [`${kexerNamespace}/kexer`],
+  },
+  {
+    namespace: kexerNamespace,
     name: 'kexer-kubelet-tokens',
     role: 'kexer-kubelet-tokens',
     kind: 'Role',
@@ -140,6 +148,14 @@ const kexerNamespacedBindings: readonly NamespacedBinding[] = [
 const namespacedRoles: readonly (SeedRole & { namespace: string })[] = [
   { namespace: kexerNamespace, name: 'kexer-peers', rules: [rule('list', 'discovery.k8s.io', 'endpointslices')] },
   { namespace: clustersNamespace, name: 'kexer-clusters', rules: [rule('get list watch', 'core', 'secrets')] },
+  {
+    namespace: kexerNamespace,
+    name: 'kexer-certificates',
+    rules: [
+      rule('list watch patch', 'core', 'secrets', ['kexer-serving-cert']),
+      rule('list watch', 'core', 'services', ['kexer']),
+    ],
+  },
   {
     namespace: kexerNamespace,
     name: 'kexer-kubelet-tokens',

@@ -218,12 +218,10 @@ describe('a kexer without one of its rights', function () {
         draft['spec'] = spec;
       },
     );
-    const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as Record<string, unknown>;
+    const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as { server: Record<string, unknown> };
+    const { tlsCertFile: _cert, tlsPrivateKeyFile: _key, ...server } = config.server;
     const file = join(sandbox.dir, 'kexer-certificates.yaml');
-    await writeFile(
-      file,
-      stringify({ ...config, server: {}, certificates: { servingSecret: `${namespace}/${name}` } }),
-    );
+    await writeFile(file, stringify({ ...config, server, certificates: { servingSecret: `${namespace}/${name}` } }));
     return file;
   }
 

@@ -59,6 +59,7 @@ const groups = [
   'authorization.k8s.io',
   'admissionregistration.k8s.io',
   'discovery.k8s.io',
+  'apiregistration.k8s.io',
   'backup.cv.io',
 ] as const;
 
