@@ -194,6 +194,8 @@ function refuse(client: SpdyStream, isError: boolean): void {
   client.reply();
   client.write(Buffer.from(`too many forwarded connections on one session: the limit is ${maxForwardedStreams / 2}`));
   client.end();
+  // Forgotten at once, behind its text: until its client has ended it too it would take the place of one that could still be told.
+  client.reset();
 }
 
 function keptHeaders(headers: HeaderList): HeaderList {
