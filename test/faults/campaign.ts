@@ -44,6 +44,7 @@ export async function runCampaign(stage: FaultStage, options: CampaignOptions): 
   const plans = Array.from({ length: runs }, (_, number) => planRun(seed, first + number));
   const descendantsBefore = await stage.descendants();
   let before: ProbeAnswer | undefined;
+  let detourBefore: ProbeAnswer | undefined;
   for (const [number, plan] of plans.entries()) {
     const startedMs = performance.now();
     // The next one that will be killed starts beside the runs before it.
@@ -55,10 +56,15 @@ export async function runCampaign(stage: FaultStage, options: CampaignOptions): 
     if (problems.length > 0) violations.push([line, ...problems].join('\n    '));
     for (const problem of problems) log(`    VIOLATION: ${problem}`);
     if (number + 1 === warmUpRuns) before = await stage.kexer.probe(true);
+    // A tenth of the runs go there.
+    if (number + 1 === 10 * warmUpRuns) detourBefore = await stage.detourKexer.probe(true);
   }
   const after = await stage.kexer.probe(true);
   before ??= after;
   violations.push(...memoryProblems(before, after));
+  if (detourBefore !== undefined) {
+    violations.push(...memoryProblems(detourBefore, await stage.detourKexer.probe(true)));
+  }
   const left = await settledDescendants(stage, descendantsBefore);
   if (left > descendantsBefore) violations.push(`${left - descendantsBefore} processes are left after the campaign`);
   return {
@@ -104,11 +110,12 @@ async function residue(stage: FaultStage): Promise<string[]> {
 }
 
 async function leftovers(stage: FaultStage): Promise<string[]> {
-  const { kexer } = stage;
-  if (kexer.exit !== undefined) return [`kexer has died: ${kexer.exit} ${kexer.noise}`];
   const left: string[] = [];
-  if (kexer.noise !== '') left.push(`kexer complains: ${kexer.noise}`);
-  for (const session of kexer.openSessions) left.push(`a session is left in kexer: ${JSON.stringify(session)}`);
+  for (const kexer of [stage.kexer, stage.detourKexer]) {
+    if (kexer.exit !== undefined) return [`kexer has died: ${kexer.exit} ${kexer.noise}`];
+    if (kexer.noise !== '') left.push(`kexer complains: ${kexer.noise}`);
+    for (const session of kexer.openSessions) left.push(`a session is left in kexer: ${JSON.stringify(session)}`);
+  }
   left.push(...(await strangeSockets(stage)));
   if (left.length > 0) return left;
   // kexer has let go of everything; only now the wire may do so where it cannot by itself.
@@ -127,13 +134,18 @@ async function leftovers(stage: FaultStage): Promise<string[]> {
 
 /** Sockets of kexer that lead to a kubelet or to the client of the run that is over. */
 async function strangeSockets(stage: FaultStage): Promise<string[]> {
-  const { sockets } = await stage.kexer.probe();
   const kubeletPorts = new Set(nodeNames.map((node) => stage.proxyOf(node).port));
   const clientPorts = stage.clientProxy.targetSidePorts;
-  return sockets
-    .filter(({ localPort, remotePort }) => {
-      return kubeletPorts.has(remotePort) || (localPort === stage.kexer.port && clientPorts.has(remotePort));
-    })
+  const strange = await Promise.all(
+    [stage.kexer, stage.detourKexer].map(async (kexer) => {
+      const { sockets } = await kexer.probe();
+      return sockets.filter(({ localPort, remotePort }) => {
+        return kubeletPorts.has(remotePort) || (localPort === kexer.port && clientPorts.has(remotePort));
+      });
+    }),
+  );
+  return strange
+    .flat()
     .map(({ localPort, remotePort }) => `kexer holds a socket ${localPort} → ${remotePort} of a session that is over`);
 }
 

@@ -59,6 +59,6 @@ describe('planRun', () => {
       nodes: seen(({ node }) => node),
       paths: seen(({ path }) => path),
       acts: seen(({ fault }) => fault.act.kind),
-    }).to.deep.equal({ kinds: 6, protocols: 18, nodes: 2, paths: 2, acts: 15 });
+    }).to.deep.equal({ kinds: 6, protocols: 18, nodes: 2, paths: 3, acts: 15 });
   });
 });

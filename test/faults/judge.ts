@@ -68,6 +68,8 @@ function mustBeTold(plan: RunPlan): boolean {
     case 'cutRuntime':
     case 'stopKexer':
       return true;
+    case 'killApiserver':
+      return plan.path === 'detour';
     default:
       return false;
   }
@@ -115,7 +117,10 @@ function untold(plan: RunPlan, { phase, result }: SessionReport): string[] {
   if (phase === 'open' && plan.kind === 'logs' && plan.protocol.transport !== 'ws') return [];
   if (phase === 'open' && result.message.startsWith('cannot open a stream')) return [];
   if (!result.isTold) return [`the client was not told what broke: ${result.message}`];
-  const isNamed = isStopping ? /kexer/.test(result.message) : result.message.includes(plan.node);
+  // What kube-apiserver says of a kubelet that it cannot reach is its own answer.
+  if (phase !== 'open' && plan.path === 'detour') return [];
+  const culprit = isStopping ? 'kexer' : plan.path === 'detour' ? 'kube-apiserver' : plan.node;
+  const isNamed = result.message.includes(culprit);
   return isNamed || plan.kind === 'logs' ? [] : [`the failure does not name what broke: ${result.message}`];
 }
 

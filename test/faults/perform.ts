@@ -3,7 +3,7 @@
 
 import { unreachable } from '../../src/base/unreachable.ts';
 import type { Act, RunPlan } from './plan.ts';
-import { patienceMs } from './plan.ts';
+import { isVictimAct, patienceMs } from './plan.ts';
 import { SpdyExecSession } from './sessions/exec-spdy.ts';
 import { WebSocketExecSession } from './sessions/exec-websocket.ts';
 import { ChannelForwardSession, SpdyForwardSession } from './sessions/forward.ts';
@@ -46,7 +46,7 @@ interface Prepared {
 
 /** Its kexer does not live through it. */
 export function needsVictim({ fault }: RunPlan): boolean {
-  return fault.act.kind === 'killKexer' || fault.act.kind === 'stopKexer';
+  return isVictimAct(fault.act);
 }
 
 export async function performRun(stage: FaultStage, plan: RunPlan): Promise<Performance> {
@@ -95,6 +95,7 @@ class Run {
     const plan = this.#plan;
     const prepared = await prepare(stage, plan, this.#total === undefined ? 'a' : 'b');
     try {
+      stage.setKubeletLeg(plan.path === 'detour' && plan.kind !== 'logs' ? 'of the apiserver' : 'of kexer');
       stage.clientProxy.aimAt(this.#clientPort());
       stage.clientProxy.arm(plan.fault.leg === 'client' ? this.#proxyFault(prepared) : undefined);
       stage.proxyOf(plan.node).arm(plan.fault.leg === 'kubelet' ? this.#proxyFault(prepared) : undefined);
@@ -111,7 +112,16 @@ class Run {
 
   #clientPort(): number {
     if (this.#victim !== undefined) return this.#victim.port;
-    return this.#plan.path === 'direct' ? this.#stage.kexer.port : this.#stage.sandbox.apiserver.port;
+    switch (this.#plan.path) {
+      case 'direct':
+        return this.#stage.kexer.port;
+      case 'detour':
+        return this.#stage.detourKexer.port;
+      case 'aggregated':
+        return this.#stage.sandbox.apiserver.port;
+      default:
+        return unreachable(this.#plan.path);
+    }
   }
 
   #target(): SessionTarget {

@@ -137,14 +137,21 @@ export function planRun(seed: number, index: number): RunPlan {
     kind === 'forward' ? forwardProtocols : kind === 'logs' ? logProtocols : execProtocols,
   );
   const node = random.pick(['node1', 'node2'] as const);
-  const path = random.chance(0.2) ? 'aggregated' : 'direct';
   const size = random.weighted([
     [random.between(0, 64), 1],
     [random.between(64, 20_000), 3],
     [random.between(20_000, 400_000), 4],
     [random.between(400_000, 3_000_000), 3],
   ]);
-  const fault = planFault(random, kind);
+  const drawn = planFault(random, kind);
+  const path = random.weighted<Path>([
+    ['direct', 7],
+    ['aggregated', 2],
+    // Those that are killed are started for the direct way.
+    ['detour', isVictimAct(drawn.act) ? 0 : 1.5],
+  ]);
+  // The apiserver keeps its connections for logs, so that none of them is this session's: the client's leg says when.
+  const fault: Fault = path === 'detour' && kind === 'logs' ? { ...drawn, leg: 'client' } : drawn;
   return {
     seed,
     index,
@@ -159,6 +166,11 @@ export function planRun(seed: number, index: number): RunPlan {
     isLive: random.chance(0.5),
     fault,
   };
+}
+
+/** The kexer of the run does not live through it. */
+export function isVictimAct({ kind }: Act): boolean {
+  return kind === 'killKexer' || kind === 'stopKexer';
 }
 
 function planFault(random: Random, kind: Kind): Fault {

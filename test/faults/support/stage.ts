@@ -18,12 +18,15 @@ export const nodeNames = ['node1', 'node2'] as const;
 /** Path of kexer's local cluster, below which the API of the cluster stands. */
 export const clusterPath = '/apis/backup.cv.io/v1/namespaces/default/clusters/local/exec';
 
-/** How a client reaches a cluster: straight at kexer, through the aggregation layer, or at the cluster without kexer. */
-export type Path = 'direct' | 'aggregated';
+/** How a stream goes: straight at kexer, through the aggregation layer, or from kexer by kube-apiserver's own streaming. */
+export type Path = 'direct' | 'aggregated' | 'detour';
 
 interface Internals {
   _getActiveHandles(): readonly object[];
 }
+
+/** Who dials kubelets: kexer, or on the detour the sandbox's apiserver. */
+export type KubeletLegOwner = 'of kexer' | 'of the apiserver';
 
 /** Whether the other end of a connection is in this very process: the sandbox's apiserver, which dials kubelets too. */
 function isOwnConnection(client: Socket): boolean {
@@ -34,12 +37,16 @@ function isOwnConnection(client: Socket): boolean {
 export class FaultStage {
   readonly sandbox: Sandbox;
   readonly kexer: KexerProcess;
+  /** Whose streams all take the detour. */
+  readonly detourKexer: KexerProcess;
   readonly kubeletProxies: ReadonlyMap<NodeName, FaultProxy>;
   /** In front of kexer or of the apiserver, as each run aims it. */
   readonly clientProxy: FaultProxy;
   /** PEM of the CA of both. */
   readonly ca: string;
   readonly certificate: { readonly cert: string; readonly key: string };
+  /** Whose connections to kubelets the proxies' faults are for. */
+  readonly setKubeletLeg: (of: KubeletLegOwner) => void;
   readonly #scope: Scope;
   #nextVictim: Promise<KexerProcess> | undefined;
 
@@ -48,6 +55,8 @@ export class FaultStage {
     parts: {
       sandbox: Sandbox;
       kexer: KexerProcess;
+      detourKexer: KexerProcess;
+      setKubeletLeg: (of: KubeletLegOwner) => void;
       kubeletProxies: ReadonlyMap<NodeName, FaultProxy>;
       clientProxy: FaultProxy;
       ca: string;
@@ -57,6 +66,8 @@ export class FaultStage {
     this.#scope = scope;
     this.sandbox = parts.sandbox;
     this.kexer = parts.kexer;
+    this.detourKexer = parts.detourKexer;
+    this.setKubeletLeg = parts.setKubeletLeg;
     this.kubeletProxies = parts.kubeletProxies;
     this.clientProxy = parts.clientProxy;
     this.ca = parts.ca;
@@ -77,10 +88,13 @@ export class FaultStage {
     const sandbox = await startSandbox();
     scope.add(() => sandbox.stop());
     const kubeletProxies = new Map<NodeName, FaultProxy>();
+    let owner: KubeletLegOwner = 'of kexer';
     for (const name of nodeNames) {
       const kubelet = sandbox.kubelets.get(name);
       if (kubelet === undefined) throw new Error(`Cannot set the stage: the sandbox has no ${name}`);
-      const proxy = await FaultProxy.start(kubelet.port, (client) => !isOwnConnection(client));
+      const proxy = await FaultProxy.start(kubelet.port, (client) => {
+        return isOwnConnection(client) === (owner === 'of the apiserver');
+      });
       scope.add(() => proxy.close());
       kubeletProxies.set(name, proxy);
       sandbox.store.mutate({ group: '', resource: 'nodes', namespace: '', name }, (draft) => {
@@ -92,6 +106,13 @@ export class FaultStage {
     scope.add(async () => {
       await kexer.stop();
     });
+    const detourKexer = await KexerProcess.start({
+      config: sandbox.files.kexerConfig,
+      flags: ['--streams-local', 'apiserver'],
+    });
+    scope.add(async () => {
+      await detourKexer.stop();
+    });
     const clientProxy = await FaultProxy.start(kexer.port);
     scope.add(() => clientProxy.close());
     await sandbox.registerKexer({ port: kexer.port });
@@ -99,6 +120,10 @@ export class FaultStage {
     const stage = new FaultStage(scope, {
       sandbox,
       kexer,
+      detourKexer,
+      setKubeletLeg: (of) => {
+        owner = of;
+      },
       kubeletProxies,
       clientProxy,
       ca: await readFile(sandbox.files.servingCaFile, 'utf8'),
@@ -153,6 +178,7 @@ export class FaultStage {
   /** Settles when kexer and the way through the aggregation layer answer (again). */
   async whenReachable(): Promise<void> {
     await this.#whenAnswers(this.kexer.port, clusterPath);
+    await this.#whenAnswers(this.detourKexer.port, clusterPath);
     await this.#whenAnswers(this.sandbox.apiserver.port, clusterPath);
   }
 
@@ -185,7 +211,8 @@ export class FaultStage {
       const parent = parents.get(pid);
       return parent !== undefined && (parent === process.pid || isOurs(parent));
     };
-    return [...parents.keys()].filter((pid) => pid !== this.kexer.pid && isOurs(pid)).length;
+    const kexers = new Set([this.kexer.pid, this.detourKexer.pid]);
+    return [...parents.keys()].filter((pid) => !kexers.has(pid) && isOurs(pid)).length;
   }
 
   async #whenAnswers(port: number, base: string): Promise<void> {
