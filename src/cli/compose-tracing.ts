@@ -1,8 +1,9 @@
 // Tracing's part of the object graph, which is loaded only where there is tracing.
 
+import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
-import { KexerError } from '../base/errors.ts';
+import { codeOf, KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
 import type { Config } from '../config/schema.ts';
 import { KubeClient } from '../kube/client.ts';
@@ -10,7 +11,6 @@ import { tracingFailed } from '../observe/trace-lines.ts';
 import { SpanExporter } from '../observe/traces/span-exporter.ts';
 import { Tracer } from '../observe/traces/trace.ts';
 import { getHeader } from '../protocol/raw-headers.ts';
-import { readFile } from 'node:fs/promises';
 
 import type { ComposeDeps } from './compose.ts';
 
@@ -48,7 +48,7 @@ export async function composeTracing(
       clock,
       onError: (err) => tracingFailed(log, { endpoint, err }),
       post: async (body) => {
-        const { status, headers } = await client.exchange({
+        const exchange = client.exchange({
           method: 'POST',
           target,
           headers: [
@@ -59,6 +59,11 @@ export async function composeTracing(
           timeoutMs: postTimeoutMs,
           maxBytes: maxAnswerBytes,
           isRetriedOnce: true,
+        });
+        const { status, headers } = await exchange.catch((error: unknown) => {
+          // The client calls whatever it talks to an apiserver.
+          const cause = error instanceof Error ? (error.cause ?? error) : error;
+          throw new KexerError(codeOf(error), `Cannot reach the collector at ${url.host}`, { cause });
         });
         const seconds = Number(getHeader(headers, 'Retry-After') ?? Number.NaN);
         return { status, retryAfterSeconds: seconds >= 0 ? seconds : undefined };

@@ -61,6 +61,7 @@ export class ObservedRequest {
   /** Of the answer, if code that took the request over gave it. */
   #status: number | undefined;
   #session: OpenSpan | undefined;
+  #refusal: { readonly status: number; readonly error: unknown } | undefined;
   #isEnded: boolean;
 
   constructor(deps: Omit<RequestObserverDeps, 'tracer'>, context: RequestContext, stages: RequestStages) {
@@ -69,6 +70,7 @@ export class ObservedRequest {
     this.#context = context;
     this.#status = undefined;
     this.#session = undefined;
+    this.#refusal = undefined;
     this.#isEnded = false;
   }
 
@@ -90,15 +92,22 @@ export class ObservedRequest {
       : [...withoutHeaders(inbound, 'Traceparent', 'Tracestate'), ...trace.headers()];
   }
 
+  /** How it was refused by the code that serves calls; undefined if it was not, or elsewhere. */
+  get refusal(): { readonly status: number; readonly error: unknown } | undefined {
+    return this.#refusal;
+  }
+
   /** What is told to the audit record is told here too. */
   audit(record: CallAudit): CallAudit {
     return {
       answered: (answer) => {
         this.#status = answer.status;
+        this.#refusal = { status: answer.status, error: undefined };
         record.answered(answer);
       },
       failed: (error) => {
         this.failed(error);
+        this.#refusal = { status: this.#status ?? clientGoneStatus, error };
         record.failed(error);
       },
       sessionStarting: async (session) => {

@@ -118,6 +118,7 @@ export class Server {
       // The status is judged before the abort: an answer that was complete is no client that left.
       const status = exchange.kind === 'request' ? statusOfResponse(exchange.response) : undefined;
       if (status !== undefined) this.#logEnd(context, status);
+      this.#logRefusedUpgrade(context);
       context.observed?.ended(status);
       controller.abort(new KexerError('clientGone', 'the client has left'));
     });
@@ -150,6 +151,14 @@ export class Server {
     context.audit?.failed(error);
     // The end of an upgrade that succeeded is the session's to log; a refused one has no other line.
     if (context.exchange.kind === 'upgrade') this.#logEnd(context, status);
+  }
+
+  /** One that was answered by the code that had taken its socket over; the pipeline knows nothing of it. */
+  #logRefusedUpgrade(context: RequestContext): void {
+    const { refusal } = context.observed ?? {};
+    if (context.exchange.kind !== 'upgrade' || refusal === undefined) return;
+    context.failure ??= refusal.error;
+    this.#logEnd(context, refusal.status);
   }
 
   #logEnd(context: RequestContext, status: number): void {

@@ -19,8 +19,9 @@ import { allExpressions, familyOf } from '../observe/support/monitoring.ts';
 import { type ParsedFamily, parseExposition } from '../observe/support/parse-exposition.ts';
 import { readPromql } from '../observe/support/promql.ts';
 import { needsKubectl } from '../support/kubectl.ts';
-import { KexerProcess } from './support/kexer-process.ts';
+import { KexerProcess, type LogLine } from './support/kexer-process.ts';
 import { kubectl } from './support/kubectl.ts';
+import { until } from './support/stage.ts';
 
 interface Answer {
   readonly status: number;
@@ -205,6 +206,9 @@ describe('/metrics of a kexer process', function () {
       const failed = await run(['exec', 'demo', '--', 'sh', '-c', 'echo hello; exit 3']);
       expect(failed.code).to.equal(3);
       await run(['exec', 'demo', '-c', 'nobody', '--', 'true']);
+      // What a stream is refused before it begins has a line of its own.
+      const isRefusal = (line: LogLine): boolean => line.msg === 'request refused' && line['status'] === 400;
+      await until(() => kexer.log.some(isRefusal));
       const families = await scrape();
       const documented = catalogue.flatMap(({ metrics }) => metrics);
       expect([...families.keys()]).to.deep.equal(
