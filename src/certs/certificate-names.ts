@@ -2,7 +2,7 @@
 // own addresses, and those by which it is reached from outside.
 
 import type { X509Certificate } from 'node:crypto';
-import { isIP } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 
 import { isRecord, type KubeObject } from '../kube/objects.ts';
 
@@ -63,7 +63,12 @@ export function missingNames(certificate: X509Certificate, wanted: readonly stri
 export function namesIn(certificate: X509Certificate): string[] {
   const entries = (certificate.subjectAltName ?? '').split(', ');
   const ips = entries.flatMap((entry) => (entry.startsWith('IP Address:') ? [entry.slice('IP Address:'.length)] : []));
-  return [...dnsNamesIn(certificate), ...ips.map((ip) => ip.toLowerCase())];
+  return [...dnsNamesIn(certificate), ...ips.map(shortAddress)];
+}
+
+/** `::1` for what OpenSSL writes out as `0:0:0:0:0:0:0:1`. */
+function shortAddress(ip: string): string {
+  return isIPv6(ip) ? new URL(`http://[${ip}]`).hostname.slice(1, -1) : ip;
 }
 
 function dnsNamesIn(certificate: X509Certificate): string[] {

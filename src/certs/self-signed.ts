@@ -2,7 +2,7 @@
 // that were told the authority keep trusting kexer over restarts. The authority's key is not kept: nothing else can be signed with it.
 
 import { X509Certificate } from 'node:crypto';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 
@@ -11,6 +11,7 @@ import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
 import { generateAuthority, generateServing, type KeyPairPem } from './generate.ts';
 import { loadPair, type PairFiles } from './pair.ts';
+import { replaceFile } from './replace-file.ts';
 import { splitPem } from './verify-chain.ts';
 
 /** Made anew when less than this is left of it. */
@@ -73,11 +74,4 @@ async function loadKept(
   );
   const isLasting = leaf.validToDate.getTime() > nowMs + renewBeforeMs;
   return coversNames && isLasting ? { ...pair, ca: `${ca}\n`, files } : undefined;
-}
-
-/** Whole or not at all, so that nobody reads half of it. */
-async function replaceFile(file: string, content: string, mode: number): Promise<void> {
-  const next = `${file}.new`;
-  await writeFile(next, content, { mode });
-  await rename(next, file);
 }

@@ -4,7 +4,6 @@
 
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { hostname, networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { ApiServiceBundle } from '../certs/api-service-bundle.ts';
@@ -12,6 +11,7 @@ import type { ObjectName } from '../certs/certificate-names.ts';
 import type { CertificateStats } from '../certs/certificate-stats.ts';
 import type { KeyPairPem } from '../certs/generate.ts';
 import { issueAuthority, issueLeaf } from '../certs/issue.ts';
+import { ownNames } from '../certs/own-names.ts';
 import { selfSignedPair } from '../certs/self-signed.ts';
 import { type WatchedPair, watchPair } from '../certs/serving.ts';
 import { ServingSecret } from '../certs/serving-secret.ts';
@@ -242,13 +242,4 @@ function selfSignedEnd(chain: string): string | undefined {
 
 function neverWithout(): never {
   throw new Error('there is no serving pair');
-}
-
-/** What a client may call this machine. */
-function ownNames(): string[] {
-  const addresses = Object.values(networkInterfaces()).flatMap((list) =>
-    // A link-local address has a zone, which no certificate can name.
-    (list ?? []).filter((entry) => !entry.address.startsWith('fe80:')).map((entry) => entry.address),
-  );
-  return [...new Set(['localhost', hostname(), ...addresses])];
 }

@@ -14,6 +14,11 @@ const label = '[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?';
 const objectName = new RegExp(`^(?:${label}/)?(?=[^/]{1,253}$)${label}(?:\\.${label})*$`);
 const hostName = new RegExp(`^(?=.{1,253}$)(?:\\*\\.)?${label}(?:\\.${label})*$`);
 
+/** A DNS name, or `*.` before one. */
+export function isCertificateName(text: string): boolean {
+  return hostName.test(text.toLowerCase());
+}
+
 const reference = (kind: string) => {
   const text = `NAME or NAMESPACE/NAME of a ${kind}, or none`;
   return z.string(wanted(text)).regex(objectName, text).optional();
@@ -34,7 +39,7 @@ export const certificates = group({
     .optional(),
   extraNames: z
     .array(
-      z.string(wanted(nameWanted)).refine((text) => isIP(text) !== 0 || hostName.test(text.toLowerCase()), nameWanted),
+      z.string(wanted(nameWanted)).refine((text) => isIP(text) !== 0 || isCertificateName(text), nameWanted),
       wanted(nameWanted),
     )
     .default([]),
