@@ -4,7 +4,7 @@
 
 import { Buffer } from 'node:buffer';
 
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } from '../net/spdy-connection.ts';
 import { commandEndText, failureStatus } from '../protocol/exit-status.ts';
 import {
@@ -29,6 +29,12 @@ import { Valve } from './valve.ts';
  */
 const space = Buffer.from(' ');
 
+/**
+ * How long a client may take to open its streams after the session has ended. client-go reads a status only when all of them are open; it opens
+ * one a round trip.
+ */
+const lateStreamsTimeoutMs = 10_000;
+
 /** exec and attach have five streams; a client that opens more is not served by serving them. */
 const maxStreams = 16;
 
@@ -36,6 +42,8 @@ export interface ExecRelayOptions {
   /** Of the client's protocol: below 4 the error stream is text, below 3 there is no resize stream. */
   readonly version: 1 | 2 | 3 | 4;
   readonly hasTty: boolean;
+  /** How many streams the client opens before it reads any: what it asked for, and the error stream. Default: unknown. */
+  readonly streamCount?: number;
   /** Who is at the other end of `kubelet`, for texts: {@link kubeletName} or kube-apiserver. */
   readonly backend: string;
 }
@@ -54,6 +62,11 @@ export class ExecRelay implements RunningStream {
   readonly #inputs: SpdyStream[];
   #error: SpdyStream | undefined;
   #isResizeOpened: boolean;
+  #openedStreams: number;
+  /** How the session ended, for a client that is still opening its streams. */
+  #lateVerdict: Verdict | undefined;
+  #lateTimer: Timer | undefined;
+  readonly #clock: Clock;
   #end: SessionEnd | undefined;
 
   constructor(
@@ -67,6 +80,10 @@ export class ExecRelay implements RunningStream {
     this.#inputs = [];
     this.#error = undefined;
     this.#isResizeOpened = false;
+    this.#openedStreams = 0;
+    this.#lateVerdict = undefined;
+    this.#lateTimer = undefined;
+    this.#clock = deps.clock;
     this.#end = undefined;
     this.#outcome = new Outcome({ backend: options.backend }, (verdict) => this.#finish(verdict));
     this.done = this.#whenClosed(legs);
@@ -105,11 +122,12 @@ export class ExecRelay implements RunningStream {
 
   /** Opens at the kubelet what the client opened, and joins both. */
   #join(client: SpdyStream): void {
+    this.#openedStreams += 1;
+    const type = streamHeader(client.headers, 'streamtype') ?? '';
     if (this.#outcome.isDecided) {
-      client.reset();
+      this.#joinLate(client, type);
       return;
     }
-    const type = streamHeader(client.headers, 'streamtype') ?? '';
     if (type === 'error') this.#joinError(client);
     else if (type === 'stdout' || type === 'stderr') this.#joinOutput(client, type);
     else this.#joinInput(client, type);
@@ -172,6 +190,34 @@ export class ExecRelay implements RunningStream {
     client.reply();
   }
 
+  /** After the end: only so that a client which is still opening its streams comes to read the status. */
+  #joinLate(client: SpdyStream, type: string): void {
+    const verdict = this.#lateVerdict;
+    if (verdict === undefined || (type === 'error' && this.#error !== undefined)) {
+      client.reset();
+      return;
+    }
+    client.setHandlers({});
+    client.reply();
+    if (type === 'error') {
+      this.#error = client;
+      if (this.#options.version === 4) client.write(space);
+      client.write(this.#statusBytes(verdict));
+    }
+    if (type === 'error' || type === 'stdout' || type === 'stderr') client.end();
+    if (!this.#isOpening) this.#leaveClient();
+  }
+
+  get #isOpening(): boolean {
+    return this.#openedStreams < (this.#options.streamCount ?? 0);
+  }
+
+  #leaveClient(): void {
+    this.#lateTimer?.cancel();
+    this.#lateVerdict = undefined;
+    this.#client.goaway();
+  }
+
   /** With a terminal a kubelet waits for a resize stream in v4, which clients of v1 and v2 never open. */
   #openMissingResize(): void {
     if (!this.#options.hasTty || this.#options.version > 2 || this.#isResizeOpened) return;
@@ -185,8 +231,14 @@ export class ExecRelay implements RunningStream {
     this.#error?.write(this.#statusBytes(verdict));
     this.#error?.end();
     for (const stream of this.#inputs) stream.reset();
-    this.#client.goaway();
     this.#kubelet.destroy();
+    // Not after an end from outside, which has its own time, nor after the kubelet's own word: it does not need the streams that are missing.
+    if (!this.#isOpening || this.#end.cause !== 'kubeletGone') {
+      this.#leaveClient();
+      return;
+    }
+    this.#lateVerdict = verdict;
+    this.#lateTimer = this.#clock.after(lateStreamsTimeoutMs, () => this.#leaveClient());
   }
 
   #statusBytes(verdict: Verdict): Buffer {
@@ -199,6 +251,7 @@ export class ExecRelay implements RunningStream {
   #clientEnded(end: SpdyEnd): void {
     // After a verdict this is the client's answer to our GOAWAY.
     this.#end ??= clientEnd(end);
+    this.#lateTimer?.cancel();
     this.#outcome.abandon();
     this.#kubelet.destroy();
   }

@@ -281,7 +281,12 @@ function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg):
   const legs = { client, kubelet };
   if (options.kind !== 'portforward') {
     return protocol.transport === 'spdy'
-      ? new ExecRelay(parts, legs, { version: protocol.choice.version, hasTty: options.hasTty, backend })
+      ? new ExecRelay(parts, legs, {
+          version: protocol.choice.version,
+          hasTty: options.hasTty,
+          streamCount: streamCountOf(options, protocol.choice.version),
+          backend,
+        })
       : new ExecTranslate(parts, legs, {
           version: protocol.choice.version,
           isBase64: protocol.choice.isBase64,
@@ -298,6 +303,12 @@ function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg):
     return new PortRelay(parts, { client: { socket: tunnel, head: noBytes }, kubelet }, { backend });
   }
   return new PortChannels(parts, legs, { ports: portsOf(options), isBase64: protocol.choice.isBase64, backend });
+}
+
+/** As kubelets count what they wait for: the error stream, each that is asked for, and the size of a terminal since v3. */
+function streamCountOf({ hasStdin, hasStdout, hasStderr, hasTty }: StreamOptions, version: number): number {
+  const asked = [hasStdin, hasStdout, hasStderr && !hasTty, hasTty && version >= 3];
+  return 1 + asked.filter(Boolean).length;
 }
 
 function subjectOf(call: Call, opened: Opened): SessionSubject {

@@ -244,6 +244,67 @@ describe('ExecRelay', () => {
     }
   });
 
+  describe('whose kubelet is lost before the client has opened its streams', () => {
+    const text = 'the connection to the kubelet of node node1 broke (ECONNRESET) before the command had ended';
+    const count = 4;
+
+    async function lose(...opened: string[]): Promise<void> {
+      start({ streamCount: count });
+      if (opened.length > 0) await open(...opened);
+      await quiet();
+      rig.kubelet.socket.destroy();
+      await until(() => rig.innerKubeletSocket.destroyed);
+      await quiet();
+    }
+
+    for (const opened of [[], ['error'], ['error', 'stdin', 'stdout']]) {
+      it(`tells it when it has, one after the other as client-go does: ${opened.length} before`, async () => {
+        await lose(...opened);
+        expect(client.end).to.equal(undefined);
+        for (const type of ['error', 'stdin', 'stdout', 'stderr'].slice(opened.length)) {
+          client.open(type);
+          await until(() => client.log.includes(`reply ${type}`) || client.end !== undefined, `a reply to ${type}`);
+        }
+        await until(() => client.end !== undefined);
+        expect(client.end).to.deep.equal({ how: 'goaway' });
+        expect(['error', 'stdout', 'stderr'].map((type) => client.of(type).end)).to.deep.equal(['fin', 'fin', 'fin']);
+        const { message, status } = JSON.parse(client.text('error')) as { message: string; status: string };
+        expect(status).to.equal('Failure');
+        expect(message).to.contain('the connection to the kubelet of node node1 broke (ECONNRESET)');
+        client.socket.destroy();
+        await until(() => rig.ended !== undefined);
+        expect([rig.ended?.cause, text.startsWith(String(rig.ended?.message).slice(0, 40))]).to.deep.equal([
+          'kubeletGone',
+          true,
+        ]);
+      });
+    }
+
+    it('does not wait longer than 10 s', async () => {
+      await lose('error');
+      rig.clock.advance(9_999);
+      await quiet();
+      expect(client.end).to.equal(undefined);
+      rig.clock.advance(1);
+      await until(() => client.end !== undefined);
+    });
+
+    it('takes no second error stream, and none after the last', async () => {
+      await lose('error', 'stdin');
+      client.open('error');
+      await until(() => client.log.includes('end error reset'));
+      client.open('stdout');
+      await until(() => client.end !== undefined);
+      expect(client.end).to.deep.equal({ how: 'goaway' });
+    });
+
+    it('waits for nobody who has left', async () => {
+      await lose('error');
+      client.socket.destroy();
+      await until(() => rig.ended !== undefined);
+    });
+  });
+
   it('keeps to frame boundaries, so that a Failure can follow half a frame of the kubelet', async () => {
     start();
     await open('error', 'stdout');
