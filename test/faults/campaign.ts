@@ -88,13 +88,13 @@ async function runOne(stage: FaultStage, plan: RunPlan): Promise<{ outcome: stri
       problems: [`the run itself failed: ${error instanceof Error ? error.stack : String(error)}`],
     };
   }
-  const { violations, isException } = judge(plan, seen);
+  const { violations, exception } = judge(plan, seen);
   const problems = [...violations, ...(await residue(stage))];
   const { report } = seen;
   const fired = seen.isFired ? '' : ' (fault not reached)';
   if (report === undefined) return { outcome: `hang${fired}`, problems };
   const { result, phase } = report;
-  if (isException) return { outcome: `exception: false success that SPDY v1 to v3 cannot avoid${fired}`, problems };
+  if (exception !== undefined) return { outcome: `exception: ${exception}${fired}`, problems };
   if (result.kind !== 'failure') return { outcome: `${result.kind}${fired}`, problems };
   return { outcome: `failure, ${phase}, ${result.isTold ? 'told' : 'connection lost'}${fired}`, problems };
 }

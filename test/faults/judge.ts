@@ -8,8 +8,11 @@ import type { SessionReport } from './sessions/session.ts';
 export interface Judgement {
   /** Empty: nothing is wrong. */
   readonly violations: readonly string[];
-  /** A false success that no server can prevent (SPDY v1 to v3, whose success is an empty stream, and a lost connection to the client). */
-  readonly isException: boolean;
+  /**
+   * A false success that kexer cannot prevent: SPDY v1 to v3, whose success is an empty stream, with a lost connection to the client; or a log
+   * on the detour, which kube-apiserver ends in order when its kubelet has died.
+   */
+  readonly exception: string | undefined;
 }
 
 /** Nothing that the client could notice was broken: it must get everything. */
@@ -77,9 +80,9 @@ function mustBeTold(plan: RunPlan): boolean {
 
 export function judge(plan: RunPlan, seen: Performance): Judgement {
   const { report, expected } = seen;
-  if (report === undefined) return { violations: ['the session hangs'], isException: false };
+  if (report === undefined) return { violations: ['the session hangs'], exception: undefined };
   const violations: string[] = [];
-  let isException = false;
+  let exception: string | undefined;
   const { result, received } = report;
   const isWhole = received.equals(expected);
   if (!isWhole && !isPrefix(received, expected)) {
@@ -91,14 +94,21 @@ export function judge(plan: RunPlan, seen: Performance): Judgement {
   } else {
     const code = result.kind === 'success' ? 0 : result.code;
     const isTrue = isWhole && code === plan.exitCode;
-    if (!isTrue && isLegacySpdy(plan) && seen.isFired && isClientLegLost(plan)) isException = true;
-    else if (!isTrue) {
+    if (!isTrue && seen.isFired) exception = excuse(plan);
+    if (!isTrue && exception === undefined) {
       violations.push(
         `false success: exit code ${code} (want ${plan.exitCode}) with ${received.length} of ${expected.length} bytes`,
       );
     }
   }
-  return { violations, isException };
+  return { violations, exception };
+}
+
+/** Why a false success is not kexer's, if it is not. */
+function excuse(plan: RunPlan): string | undefined {
+  if (isLegacySpdy(plan) && isClientLegLost(plan)) return 'false success that SPDY v1 to v3 cannot avoid';
+  const isCutLog = plan.kind === 'logs' && plan.path === 'detour' && plan.fault.act.kind === 'killKubelet';
+  return isCutLog ? 'false end of a log by kube-apiserver itself' : undefined;
 }
 
 /** Success is an empty error stream there, so that a lost connection is no different. */
