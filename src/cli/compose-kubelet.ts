@@ -70,7 +70,9 @@ export async function composeKubelet(
         : new RotatedFile({ clock }, { file: certificateAuthority, setting: '--kubelet-certificate-authority' }),
     caSource:
       certificateAuthority === undefined
-        ? `the CA of ${config.kubeconfig === undefined ? 'the service account' : `the kubeconfig ${config.kubeconfig}`}`
+        ? config.kubeconfig === undefined
+          ? 'the service account'
+          : `the kubeconfig ${config.kubeconfig}`
         : `--kubelet-certificate-authority ${certificateAuthority}`,
     isVerified: !insecureTls,
     preferredAddressTypes: config.kubelet.preferredAddressTypes,

@@ -8,6 +8,7 @@ export const usage = `kexer takes long-running streams (exec, attach, port-forwa
 
 Usage:
   kexer serve [flags]                                       serve a cluster
+  kexer doctor [-o table|json] [--account NS/NAME] [flags]  look at a cluster as kexer would find it
   kexer certs [--dir DIR] [--renew] [--days N] [--cert-extra-sans A,B] [--names A,B]
                                                             certificates for a workstation
   kexer sandbox [--dir DIR] [--secure-port N] [-- COMMAND]  a small cluster with kexer in front of it

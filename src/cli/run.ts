@@ -8,6 +8,7 @@ import type { Command, CommandIo } from './command.ts';
 
 const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['serve', async () => (await import('./serve.ts')).runServe],
+  ['doctor', async () => (await import('./doctor.ts')).runDoctor],
   ['certs', async () => (await import('./certs.ts')).runCerts],
   ['sandbox', async () => (await import('./sandbox.ts')).runSandbox],
   ['version', async () => (await import('./version.ts')).runVersion],

@@ -1,7 +1,9 @@
 import { expect } from 'chai';
 
+import { wantedRights } from '../../src/cli/doctor/rights.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
 import {
+  describe as describeRight,
   grants,
   kexerNamespace,
   type RbacObject,
@@ -42,6 +44,20 @@ describe('docs/rbac.md', () => {
 
   it('says what the manifests give, no more and no less', () => {
     expect(sorted(grants(manifests.map(({ object }) => object)))).to.deep.equal(sorted(promised(table)));
+  });
+
+  it('is what kexer doctor looks for: every right of kexer’s own accounts, and its file', () => {
+    const lines = (
+      rights: readonly { account: string; verbs: readonly string[]; file: string; right: TableRight }[],
+    ): string[] =>
+      rights.flatMap(({ account, verbs, file, right }) => {
+        return verbs.map((verb) => `${account}: ${describeRight({ ...right, verb })} (${file})`);
+      });
+    const own = table.filter(({ account }) => account.startsWith('kexer'));
+    const wanted = wantedRights.map((right) => ({ ...right, account: right.holder }));
+    expect(
+      lines(wanted.map((right) => ({ ...right, right: { ...right, through: '', without: [] } }))).toSorted(),
+    ).to.deep.equal(lines(own.map((right) => ({ ...right, right }))).toSorted());
   });
 
   it('names the file of each right', () => {
