@@ -110,7 +110,7 @@ describe('PortRelay', () => {
     data.stream.end();
     client.connection.goaway();
     await until(() => client.isClosed);
-    rig.clock.advance(2_999);
+    rig.clock.advance(1_999);
     rig.kubelet.connection.resume();
     await until(() => rig.kubelet.end !== undefined);
     expect([rig.kubelet.text('data').length, rig.kubelet.of('data').end, rig.kubelet.end?.how]).to.deep.equal([
@@ -129,9 +129,9 @@ describe('PortRelay', () => {
     data.stream.write(Buffer.alloc(200 * 1024));
     client.connection.goaway();
     await until(() => client.isClosed);
-    rig.clock.advance(3_000); // in which some of it left
+    rig.clock.advance(2_000); // in which some of it left
     await quiet();
-    rig.clock.advance(3_000);
+    rig.clock.advance(2_000);
     await until(() => rig.ended !== undefined);
   });
 
