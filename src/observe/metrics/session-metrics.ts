@@ -4,7 +4,7 @@
 import { codeOf } from '../../base/errors.ts';
 import type { StageEnd, StageName } from '../stages.ts';
 
-import { type Counter, type Histogram, otherLabel } from './instruments.ts';
+import { type Counter, type Histogram, maxSeriesPerMetric, otherLabel } from './instruments.ts';
 import type { Reading, Registry } from './registry.ts';
 import * as definitions from './session-definitions.ts';
 
@@ -52,6 +52,10 @@ interface SubjectLabels {
   readonly cluster: string;
 }
 
+function keyOf({ kind, protocol, leg, cluster }: SubjectLabels): string {
+  return `${kind}\n${protocol}\n${leg}\n${cluster}`;
+}
+
 interface ByteSums {
   readonly labels: { readonly kind: string; readonly leg: string; readonly cluster: string };
   in: number;
@@ -67,6 +71,8 @@ export class SessionMetrics {
   readonly #preflights: Counter<'outcome'>;
   readonly #dialErrors: Counter<'cause'>;
   readonly #clusters: Set<string>;
+  /** Every combination of labels that a session has had. */
+  readonly #seen: Map<string, SubjectLabels>;
   /** Of sessions that have ended. */
   readonly #bytes: Map<string, ByteSums>;
 
@@ -79,6 +85,7 @@ export class SessionMetrics {
     this.#preflights = registry.counter(definitions.preflights);
     this.#dialErrors = registry.counter(definitions.kubeletDialErrors);
     this.#clusters = new Set(['local']);
+    this.#seen = new Map();
     this.#bytes = new Map();
     for (const reason of causes) for (const kind of kinds) this.#ends.touch({ reason, kind });
     for (const outcome of preflightOutcomes) this.#preflights.touch({ outcome });
@@ -86,7 +93,9 @@ export class SessionMetrics {
   }
 
   sessionStarted(session: MeasuredSession): void {
-    this.#total.inc(this.#labelsOf(session));
+    const labels = this.#labelsOf(session);
+    this.#total.inc(labels);
+    this.#remember(labels);
   }
 
   sessionEnded(session: MeasuredSession, end: { readonly cause: string }): void {
@@ -110,15 +119,13 @@ export class SessionMetrics {
   /** What runs is looked at when it is scraped. */
   readRunning(list: () => Iterable<MeasuredSession>): void {
     this.#registry.read(definitions.sessionsActive, () => {
-      const groups = new Map<string, { labels: SubjectLabels; count: number }>();
+      const counts = new Map<string, number>();
       for (const session of list()) {
-        const labels = this.#labelsOf(session);
-        const key = Object.values(labels).join('\n');
-        const group = groups.get(key);
-        if (group === undefined) groups.set(key, { labels, count: 1 });
-        else group.count += 1;
+        const key = this.#remember(this.#labelsOf(session));
+        counts.set(key, (counts.get(key) ?? 0) + 1);
       }
-      return [...groups.values()].map(({ labels, count }): Reading<keyof SubjectLabels> => [labels, count]);
+      // What ran before is shown as none: a series that ends would look like one that could not be scraped.
+      return [...this.#seen].map(([key, labels]): Reading<keyof SubjectLabels> => [labels, counts.get(key) ?? 0]);
     });
     this.#registry.read(definitions.sessionBytes, () => {
       const sums = new Map([...this.#bytes].map(([key, sum]) => [key, { ...sum }]));
@@ -127,6 +134,15 @@ export class SessionMetrics {
         (['in', 'out'] as const).map((direction) => [{ direction, ...sum.labels }, sum[direction]] as const),
       );
     });
+  }
+
+  /** @returns the key under which a session with these labels counts. */
+  #remember(labels: SubjectLabels): string {
+    const isFull = this.#seen.size >= maxSeriesPerMetric && !this.#seen.has(keyOf(labels));
+    const shown = isFull ? { kind: otherLabel, protocol: otherLabel, leg: otherLabel, cluster: otherLabel } : labels;
+    const key = keyOf(shown);
+    this.#seen.set(key, shown);
+    return key;
   }
 
   #addBytes(sums: Map<string, ByteSums>, session: MeasuredSession): void {

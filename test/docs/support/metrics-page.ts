@@ -27,6 +27,16 @@ $ kubectl create token prometheus-k8s -n monitoring > token
 $ curl --cacert ca.crt -H "Authorization: Bearer $(cat token)" https://kexer.kexec-system.svc/metrics
 \`\`\`
 
+In the sandbox, where you are the admin (\`--raw\` drops the path of the server's URL, so this asks kexer itself):
+
+\`\`\`
+$ kubectl get --raw /metrics | grep kexer_session_bytes_total
+# HELP kexer_session_bytes_total Payload of sessions, read from them at the scrape, running ones included.
+# TYPE kexer_session_bytes_total counter
+kexer_session_bytes_total{direction="in",kind="exec",leg="kubelet",cluster="local"} 0
+kexer_session_bytes_total{direction="out",kind="exec",leg="kubelet",cluster="local"} 3
+\`\`\`
+
 - **Names** are kube-apiserver's where it has one, with its type, labels and buckets; so its dashboards and rules read kexer, told apart by the label
   \`job\`. A counter that has no \`_total\` there has none here, and is of type \`unknown\` in OpenMetrics, which knows no such counter.
 - **No label** is ever a user, a pod, a node, an address or a path. What a caller can make up is \`other\`; the last column says what bounds each label,

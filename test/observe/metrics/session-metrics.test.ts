@@ -52,6 +52,13 @@ describe('SessionMetrics', () => {
     ]);
   });
 
+  it('shows what no longer runs as none', () => {
+    const stand = new Stand();
+    stand.metrics.sessionStarted(session());
+    const text = exposition(stand.registry.collect(), 'text');
+    expect(text).to.match(/^kexer_sessions_active\{kind="exec",.*\} 0$/m);
+  });
+
   it('keeps protocols and clusters bounded', () => {
     const stand = new Stand();
     for (let index = 0; index < 300; index += 1) {
