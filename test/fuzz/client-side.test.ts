@@ -23,7 +23,7 @@ import {
 import { echoingKubelet, FuzzStage } from './support/stage.ts';
 
 const seed = newSeed();
-const budget = { seed, budgetMs: budgetMs(), cases: 5000, atOnce: 8 };
+const budget = { seed, budgetMs: budgetMs(), atOnce: 8 };
 /** A connection of garbage that has been half-closed by its client ends within this. */
 const endTimeoutMs = 5000;
 
