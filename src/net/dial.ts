@@ -4,13 +4,14 @@
 
 import type { Buffer } from 'node:buffer';
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net';
-import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls';
+import { checkServerIdentity, connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { type ErrorCode, KexerError } from '../base/errors.ts';
 import { type AddressGuard, checkLiteral, guardedLookup } from '../kube/address-guard.ts';
 import type { PeerCheck } from '../kube/credential.ts';
 import { keepAlive } from './keep-alive.ts';
 import type { ReadTap } from './read-tap.ts';
+import type { TlsMemory } from './tls-memory.ts';
 
 export interface DialTcpOptions {
   readonly host: string;
@@ -34,41 +35,10 @@ export interface DialTlsOptions extends DialTcpOptions {
   readonly alpn?: readonly string[] | undefined;
   /** Of a certificate that is in order. */
   readonly checkPeer?: PeerCheck | undefined;
-  /** TLS sessions to resume; one cache for each (CA, certificate, verification), since a resumed session skips their check. */
-  readonly sessions?: TlsSessionCache | undefined;
+  /** Of earlier dials to peers of this kind: saves parsing and, where the peer is verified, signatures. */
+  readonly memory?: TlsMemory | undefined;
   /** To be read by its taker, without memory for each read. */
   readonly tap?: ReadTap | undefined;
-}
-
-/** A bounded store of the latest TLS session by peer; the oldest written leaves first. */
-export class TlsSessionCache {
-  readonly #sessions = new Map<string, Buffer>();
-  readonly #maxEntries: number;
-
-  constructor(options: { maxEntries: number }) {
-    this.#maxEntries = options.maxEntries;
-  }
-
-  get(key: string): Buffer | undefined {
-    return this.#sessions.get(key);
-  }
-
-  set(key: string, session: Buffer): void {
-    this.#sessions.delete(key);
-    this.#sessions.set(key, session);
-    if (this.#sessions.size <= this.#maxEntries) return;
-    const oldest = this.#sessions.keys().next();
-    if (oldest.done !== true) this.#sessions.delete(oldest.value);
-  }
-
-  delete(key: string): void {
-    this.#sessions.delete(key);
-  }
-
-  /** After a CA or certificate changed: what they vouched for must be checked again. */
-  clear(): void {
-    this.#sessions.clear();
-  }
 }
 
 export interface DialErrorDetails {
@@ -111,7 +81,10 @@ export async function dialTcp(options: DialTcpOptions): Promise<Socket> {
 export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
   const servername = options.servername ?? options.host;
   const sessionKey = `${addressText(options)}/${servername}`;
-  const session = options.sessions?.get(sessionKey);
+  const known = options.memory?.for({ ca: options.ca, certificate: options.certificate });
+  // A session of an unverified peer would look like one of a verified.
+  const sessions = options.isVerified ? known?.sessions : undefined;
+  const session = sessions?.get(sessionKey);
   let names: string | undefined;
   let isConnected = false;
   const socket = connectTls({
@@ -123,8 +96,7 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
     ...guarded(options),
     checkServerIdentity: (_name, certificate) =>
       checkServerIdentity(servername, certificate) ?? options.checkPeer?.(certificate),
-    ...(options.ca === undefined ? {} : { ca: [...options.ca] }),
-    ...(options.certificate === undefined ? {} : { cert: options.certificate.cert, key: options.certificate.key }),
+    ...(known === undefined ? materialOf(options) : { secureContext: known.context }),
     ...(options.alpn === undefined ? {} : { ALPNProtocols: [...options.alpn] }),
     ...(session === undefined ? {} : { session }),
     ...(options.tap === undefined ? {} : { onread: options.tap.onread }),
@@ -137,14 +109,15 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
   });
   // Before Node's own listener, which destroys the socket of an unacceptable peer and with it the certificate.
   socket.prependOnceListener('secure', () => {
-    names = socket.getPeerCertificate().subjectaltname ?? '';
+    // Not of a resumed session, where nothing is judged: it makes an object of every field.
+    if (!socket.isSessionReused()) names = socket.getPeerCertificate().subjectaltname ?? '';
   });
-  if (options.sessions !== undefined) {
-    const { sessions } = options;
-    socket.on('session', (fresh: Buffer) => sessions.set(sessionKey, fresh));
+  if (sessions !== undefined) {
+    // One of a connection is enough; servers send two.
+    socket.once('session', (fresh: Buffer) => sessions.set(sessionKey, fresh));
   }
   return established(socket, 'secureConnect', options, servername, (error) => {
-    options.sessions?.delete(sessionKey);
+    sessions?.delete(sessionKey);
     if (!isConnected || isReset(error)) return failedConnect(options, error, servername);
     const shown = names === undefined ? '' : ` (its names: ${names === '' ? 'none' : names})`;
     const message =
@@ -159,6 +132,13 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
       cause: error,
     });
   });
+}
+
+function materialOf({ ca, certificate }: DialTlsOptions): ConnectionOptions {
+  return {
+    ...(ca === undefined ? {} : { ca: [...ca] }),
+    ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
+  };
 }
 
 /** What makes a connect go to allowed addresses only. @throws KexerError badGateway */
