@@ -224,16 +224,25 @@ export class RemoteCluster implements Cluster {
     }
   }
 
-  /** With the cluster's name; code and cause stay, by which others decide. */
+  /** With the cluster's name. What may be tried again keeps its code and cause, by which that is decided. */
   #explained(error: unknown): unknown {
     if (!(error instanceof KexerError) || error.code === 'clientGone') return error;
-    const options = error.cause === undefined ? {} : { cause: error.cause };
-    const message = `cluster "${this.#fullName}": ${error.message}`;
-    // No 503 with Retry-After: kubectl would come again ten times for each of its calls before it says that something is wrong.
-    if (error.code === 'unreachable' && !diedBeforeAnswer(error)) {
-      return new StatusError(badGateway(`cluster "${this.#fullName}": ${describeError(error)}`), { cause: error });
+    const name = `cluster "${this.#fullName}"`;
+    const options = { cause: error };
+    switch (error.code) {
+      case 'unreachable':
+        if (diedBeforeAnswer(error))
+          return new KexerError(error.code, `${name}: ${error.message}`, { cause: error.cause });
+        // No 503 with Retry-After: kubectl would come again ten times for each of its calls before it says that something is wrong.
+        return new StatusError(badGateway(`${name}: ${describeError(error)}`), options);
+      case 'tls': {
+        // Node adds advice about itself behind a semicolon.
+        const [what = ''] = describeError(error).split('; ', 1);
+        return new StatusError(badGateway(`${name}: ${what}; see "caData" and "tlsServerName" of its Secret`), options);
+      }
+      default:
+        return new KexerError(error.code, `${name}: ${describeError(error)}`);
     }
-    return new KexerError(error.code, message, options);
   }
 }
 

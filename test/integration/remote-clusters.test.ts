@@ -23,7 +23,7 @@ describe('a cluster that a Secret names', function () {
     clusters = await TwoClusters.start();
     for (const identity of ['shared', 'impersonate']) {
       for (const streams of ['apiserver', 'kubelet']) {
-        await clusters.putSecret(`far-${identity}-${streams}`, clusters.secretData({ identity, streams }));
+        await clusters.secrets.put(`far-${identity}-${streams}`, clusters.secretData({ identity, streams }));
       }
     }
     const marked = await kubectl(['create', 'configmap', 'which', '--from-literal=cluster=far'], {
@@ -156,7 +156,7 @@ describe('a cluster that a Secret names', function () {
 
   it('ends its sessions with a word when its Secret is deleted, and means nothing from then on', async () => {
     for (const isWebSocket of [true, false]) {
-      await clusters.putSecret('short', clusters.secretData());
+      await clusters.secrets.put('short', clusters.secretData());
       const child = clusters.near.spawnKubectl(
         [...clusters.args('short'), 'exec', 'demo', '--', 'sh', '-c', 'echo on; sleep 60'],
         { context: 'kexer-alice', isWebSocket },
@@ -165,7 +165,7 @@ describe('a cluster that a Secret names', function () {
       await new Promise((resolve) => {
         child.stdout.once('data', resolve);
       });
-      await clusters.deleteSecret('short');
+      await clusters.secrets.delete('short');
       const { code, stderr } = await result;
       expect([code, stderr]).to.deep.equal([
         1,
@@ -178,15 +178,15 @@ describe('a cluster that a Secret names', function () {
   });
 
   it('takes another content of its Secret at once', async () => {
-    await clusters.putSecret('changing', clusters.secretData({ identity: 'shared' }));
+    await clusters.secrets.put('changing', clusters.secretData({ identity: 'shared' }));
     const who = async (): Promise<string> =>
       (
         await clusters.kubectl('changing', ['auth', 'whoami', '-o', 'jsonpath={.status.userInfo.username}'])
       ).stdout.toString();
     const shared = await who();
-    await clusters.putSecret('changing', clusters.secretData({ identity: 'impersonate' }));
+    await clusters.secrets.put('changing', clusters.secretData({ identity: 'impersonate' }));
     expect([shared, await who()]).to.deep.equal(['system:serviceaccount:kexer-remote:kexer', 'alice']);
-    await clusters.deleteSecret('changing');
+    await clusters.secrets.delete('changing');
   });
 });
 

@@ -5,15 +5,15 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
 import { type Sandbox, startSandbox } from '../../../src/sandbox/sandbox.ts';
+import { clusterPath, ClusterSecrets } from './cluster-secrets.ts';
 import { kubectl } from './kubectl.ts';
 import { type KubectlOptions, type KubectlResult, Stage } from './stage.ts';
 
 const accountFile = fileURLToPath(new URL('../../../sample/clusters/account.yaml', import.meta.url));
 
-export const clustersNamespace = 'clusters';
-
 export class TwoClusters {
   readonly near: Stage;
+  readonly secrets: ClusterSecrets;
   readonly far: Sandbox;
   /** Of the account in the far cluster. */
   readonly token: string;
@@ -22,6 +22,7 @@ export class TwoClusters {
 
   private constructor(near: Stage, far: Sandbox, token: string, farCa: string) {
     this.near = near;
+    this.secrets = new ClusterSecrets(near);
     this.far = far;
     this.token = token;
     this.farCa = farCa;
@@ -73,22 +74,6 @@ export class TwoClusters {
     return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined));
   }
 
-  /** Creates or replaces a Secret of the near cluster that names a cluster. */
-  async putSecret(name: string, data: Readonly<Record<string, string>>): Promise<void> {
-    const secret = {
-      apiVersion: 'v1',
-      kind: 'Secret',
-      type: 'backup.cv.io/cluster',
-      metadata: { name, namespace: clustersNamespace },
-      stringData: data,
-    };
-    await this.#changed(name, ['apply', '--server-side', '--force-conflicts', '-f', '-'], JSON.stringify(secret));
-  }
-
-  async deleteSecret(name: string): Promise<void> {
-    await this.#changed(name, ['delete', 'secret', name, '-n', clustersNamespace], '');
-  }
-
   /** kubectl through kexer into a cluster that a Secret names; alice unless said otherwise. */
   kubectl(cluster: string, args: readonly string[], options: KubectlOptions = {}): Promise<KubectlResult> {
     return this.near.kubectl([...this.args(cluster), ...args], { context: 'kexer-alice', ...options });
@@ -96,24 +81,6 @@ export class TwoClusters {
 
   /** The flags that lead there. */
   args(cluster: string): string[] {
-    const path = `/apis/backup.cv.io/v1/namespaces/${clustersNamespace}/clusters/${cluster}/exec`;
-    return ['--server', `https://127.0.0.1:${this.near.port}${path}`];
-  }
-
-  /** Resolves when kexer has seen the change. */
-  async #changed(name: string, args: readonly string[], stdin: string): Promise<void> {
-    let forget = (): void => {};
-    const seen = new Promise<void>((resolve) => {
-      forget = this.near.kexer.clusters.onSecretChange((_namespace, changed) => {
-        if (changed === name) resolve();
-      });
-    });
-    try {
-      const done = await this.near.kubectl(args, { context: 'cluster', stdin: Buffer.from(stdin) });
-      if (done.code !== 0) throw new Error(done.stderr);
-      await seen;
-    } finally {
-      forget();
-    }
+    return ['--server', `https://127.0.0.1:${this.near.port}${clusterPath(cluster)}`];
   }
 }
