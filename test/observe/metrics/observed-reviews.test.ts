@@ -13,6 +13,7 @@ describe('ObservedReviews', () => {
     const counted: unknown[] = [];
     const answer = { isAllowed: true, isDenied: false, reason: '', evaluationError: '' };
     const failures = [new StatusError(unauthorized()), new KexerError('timeout', 'slow')];
+    const left = failures.slice();
     const asked: unknown[] = [];
     const reviews = new ObservedReviews({
       clock,
@@ -25,14 +26,14 @@ describe('ObservedReviews', () => {
         },
         reviewToken: async () => {
           clock.advance(7);
-          throw failures.shift() ?? new Error('no more');
+          throw left.shift() ?? new Error('no more');
         },
       },
     });
     const user = makeUser({ name: 'alice' });
     const question = {} as Parameters<Reviews['reviewAccess']>[1];
     expect(await reviews.reviewAccess(user, question)).to.equal(answer);
-    for (const failure of [...failures]) {
+    for (const failure of failures) {
       expect(await reviews.reviewToken('t').catch((error: unknown) => error)).to.equal(failure);
     }
     expect(asked).to.deep.equal([user]);
