@@ -94,7 +94,7 @@ export class PeersEndpoint {
     const { sessions, onEnded } = this.#deps;
     const here = sessions.local(order.namespace, order.name);
     if (here === undefined || here.object.metadata.uid !== order.uid) return 'notFound';
-    here.session.end(endMessage(order.user));
+    here.session.end(endMessage(order.user), 'user');
     onEnded({ session: order.name, user: order.user, remoteAddress, auditId });
     await sessions.whenOver(order.name, endWaitMs);
     return sessions.local(order.namespace, order.name) === undefined ? 'ended' : 'ending';

@@ -133,7 +133,7 @@ export class SessionsResource implements OwnResource {
     const { namespace, name, uid } = metadata;
     const here = sessions.local(namespace, name);
     if (here !== undefined) {
-      here.session.end(endMessage(caller.user.name));
+      here.session.end(endMessage(caller.user.name), 'user');
       return;
     }
     const owner = sessions.ownerOf(namespace, name);

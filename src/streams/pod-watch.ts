@@ -279,7 +279,7 @@ class PodWatch {
       // it, nothing hangs.
       const isFlowing = kind === 'log' && (session.isBackedUp || session.bytesOut !== bytesOut);
       if (isFlowing) this.#endSoon(session);
-      else session.end(`the pod ${namespace}/${pod} was deleted (UID ${podUid})`);
+      else session.end(`the pod ${namespace}/${pod} was deleted (UID ${podUid})`, 'podDeleted');
     });
     this.#sessions.set(session, timer);
   }

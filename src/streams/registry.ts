@@ -95,7 +95,7 @@ export class SessionRegistry {
 
   /** Asks every running session to end with a Failure that says `message`; resolves when none is left. */
   async endAll(message: string): Promise<void> {
-    for (const session of this.list()) session.end(message);
+    for (const session of this.list()) session.end(message, 'shutdown');
     await this.whenEmpty();
   }
 

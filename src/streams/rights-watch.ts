@@ -8,7 +8,7 @@ import { formatDuration } from '../base/duration.ts';
 import { accessReviewSpec, type AccessAnswer, type Reviews } from '../kube/reviews.ts';
 import { groupMasters } from '../kube/user.ts';
 import type { SessionObserver } from './registry.ts';
-import type { Session } from './session.ts';
+import type { EndedBy, Session } from './session.ts';
 import { lostRightText, type SessionRight } from './session-rights.ts';
 
 export interface RightsWatchDeps {
@@ -145,7 +145,7 @@ export class RightsWatch implements SessionObserver {
     this.#counts.refused += 1;
     this.#isOutageTold = false;
     if (watched.isRefused) {
-      this.#end(key, watched, lostRightText(watched.right));
+      this.#end(key, watched, lostRightText(watched.right), 'rightLost');
       return;
     }
     watched.isRefused = true;
@@ -165,19 +165,22 @@ export class RightsWatch implements SessionObserver {
     }
     const leftMs = watched.allowedAtMs + maxUnverifiedMs - this.#deps.clock.monotonic();
     if (leftMs > 0) this.#schedule(key, watched, Math.min(delayMs, leftMs));
-    else this.#end(key, watched, `its rights could not be verified for ${formatDuration(maxUnverifiedMs)}, the limit`);
+    else {
+      const text = `its rights could not be verified for ${formatDuration(maxUnverifiedMs)}, the limit`;
+      this.#end(key, watched, text, 'unverified');
+    }
   }
 
   #confirmDelay(): number {
     return Math.min(this.#options.intervalMs, confirmMs);
   }
 
-  #end(key: string, watched: WatchedRight, message: string): void {
+  #end(key: string, watched: WatchedRight, message: string, by: EndedBy): void {
     const sessions = [...watched.sessions];
     // One that begins from now on has been allowed anew, and is asked for anew.
     this.#forget(key, watched);
     this.#counts.ended += sessions.length;
-    for (const session of sessions) session.end(message);
+    for (const session of sessions) session.end(message, by);
   }
 }
 

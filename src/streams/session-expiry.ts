@@ -40,6 +40,6 @@ export class SessionExpiry implements SessionObserver {
     }
     const { user, originalUser = user } = session.subject;
     const at = new Date(expiresAtMs).toISOString().replace(/\.\d+Z$/, 'Z');
-    session.end(`the credential of ${originalUser.name} expired at ${at}`);
+    session.end(`the credential of ${originalUser.name} expired at ${at}`, 'expired');
   }
 }

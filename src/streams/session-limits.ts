@@ -40,7 +40,7 @@ export class SessionLimits implements SessionObserver {
         maxDurationMs === 0
           ? undefined
           : this.#clock.after(maxDurationMs, () => {
-              session.end(`session lasted ${formatDuration(maxDurationMs)}, the limit`);
+              session.end(`session lasted ${formatDuration(maxDurationMs)}, the limit`, 'maxDuration');
             }),
     });
   }
@@ -90,7 +90,7 @@ class IdleWatch {
       this.#bytes = bytes;
       this.#activeAtMs = nowMs;
     } else if (nowMs - this.#activeAtMs >= this.#idleTimeoutMs) {
-      this.#session.end(`session was idle for ${formatDuration(this.#idleTimeoutMs)}, the limit`);
+      this.#session.end(`session was idle for ${formatDuration(this.#idleTimeoutMs)}, the limit`, 'idle');
       return;
     }
     this.#timer = this.#arm();

@@ -13,6 +13,18 @@ export type SessionKind = 'exec' | 'attach' | 'portforward' | 'log' | 'upgrade';
 /** Who made a session end first. `normal`: the kubelet's side ended it with its own status, or the end of the log. */
 export type EndCause = 'normal' | 'clientGone' | 'kubeletGone' | 'protocol' | 'ended' | 'internal';
 
+/** What made kexer end a session; a bounded set, the label of a metric. `unverified`: its rights could not be asked for too long. */
+export type EndedBy =
+  | 'idle'
+  | 'maxDuration'
+  | 'podDeleted'
+  | 'rightLost'
+  | 'unverified'
+  | 'expired'
+  | 'shutdown'
+  | 'user'
+  | 'other';
+
 export interface SessionEnd {
   readonly cause: EndCause;
   /** One sentence for people; shown in the log and, where the client can be told, to the client. */
@@ -67,7 +79,7 @@ export class Session {
   readonly #endByRequest: (message: string) => void;
   /** Undefined: no bandwidth limit, which is to cost nothing. */
   readonly #flows: SessionFlows | undefined;
-  #endRequest: { readonly message: string; readonly atMs: number } | undefined;
+  #endRequest: { readonly message: string; readonly atMs: number; readonly by: EndedBy } | undefined;
   #end: SessionEnd | undefined;
 
   /**
@@ -112,7 +124,7 @@ export class Session {
   }
 
   /** Who wanted its end, and when (wall time); it may still run for a moment. Undefined: nobody. */
-  get endRequest(): { readonly message: string; readonly atMs: number } | undefined {
+  get endRequest(): { readonly message: string; readonly atMs: number; readonly by: EndedBy } | undefined {
     return this.#endRequest;
   }
 
@@ -138,9 +150,9 @@ export class Session {
   }
 
   /** Ends the stream from outside (drain, a limit, a pod that is gone): the client is told `message` as a Failure. The first call counts. */
-  end(message: string): void {
+  end(message: string, by: EndedBy = 'other'): void {
     if (this.#end !== undefined || this.#endRequest !== undefined) return;
-    this.#endRequest = { message, atMs: this.#clock.now() };
+    this.#endRequest = { message, atMs: this.#clock.now(), by };
     this.#endByRequest(message);
   }
 

@@ -30,6 +30,6 @@ describe('Session', () => {
     session.end('enough');
     clock.advance(1);
     session.end('more than enough');
-    expect([before, session.endRequest]).to.deep.equal([undefined, { message: 'enough', atMs: clock.now() - 1 }]);
+    expect([before, session.endRequest]).to.deep.equal([undefined, { message: 'enough', atMs: clock.now() - 1, by: 'other' }]);
   });
 });

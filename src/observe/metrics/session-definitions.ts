@@ -46,7 +46,7 @@ export const sessionEnd = define({
   help: 'Sessions that have ended, by who made them end.',
   labels: {
     reason:
-      '`normal` (the backend ended it with its own status), `clientGone`, `kubeletGone` (the backend was lost: the client got a Failure), `protocol` (a peer broke its protocol), `ended` (by kexer: limit, deleted pod, lost right, shutdown), `internal` (a defect)',
+      '`normal` (the backend ended it with its own status), `clientGone`, `kubeletGone` (the backend was lost: the client got a Failure), `protocol` (a peer broke its protocol), `internal` (a defect); by kexer: `idle` and `maxDuration` (limits), `podDeleted`, `rightLost`, `unverified` (its rights could not be asked for too long), `expired` (its credential), `shutdown`, `user` (deleted), `other`',
     kind,
   },
 });

@@ -13,6 +13,8 @@ export interface MeasuredSession {
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly durationMs: number;
+  /** Who made kexer end it, if anybody did. */
+  readonly endRequest?: { readonly by: string } | undefined;
   readonly subject: {
     readonly kind: string;
     readonly cluster: string;
@@ -23,7 +25,19 @@ export interface MeasuredSession {
 
 const maxClusters = 100;
 const kinds = ['exec', 'attach', 'portforward', 'log', 'upgrade'] as const;
-const causes = ['normal', 'clientGone', 'kubeletGone', 'protocol', 'ended', 'internal'] as const;
+const causes = ['normal', 'clientGone', 'kubeletGone', 'protocol', 'internal'] as const;
+/** Why kexer itself ended one. */
+const endedBy = [
+  'idle',
+  'maxDuration',
+  'podDeleted',
+  'rightLost',
+  'unverified',
+  'expired',
+  'shutdown',
+  'user',
+  'other',
+];
 
 /** Everything that protocol/subprotocols.ts can agree upon; of an upgrade that is not kexer's to read the client may name anything. */
 const protocols: ReadonlySet<string> = new Set([
@@ -87,7 +101,7 @@ export class SessionMetrics {
     this.#clusters = new Set(['local']);
     this.#seen = new Map();
     this.#bytes = new Map();
-    for (const reason of causes) for (const kind of kinds) this.#ends.touch({ reason, kind });
+    for (const reason of [...causes, ...endedBy]) for (const kind of kinds) this.#ends.touch({ reason, kind });
     for (const outcome of preflightOutcomes) this.#preflights.touch({ outcome });
     for (const cause of dialCauses) this.#dialErrors.touch({ cause });
   }
@@ -100,7 +114,8 @@ export class SessionMetrics {
 
   sessionEnded(session: MeasuredSession, end: { readonly cause: string }): void {
     const { kind } = this.#labelsOf(session);
-    this.#ends.inc({ reason: end.cause, kind });
+    const reason = end.cause === 'ended' ? (session.endRequest?.by ?? otherLabel) : end.cause;
+    this.#ends.inc({ reason, kind });
     this.#duration.observe({ kind }, session.durationMs / 1000);
     this.#addBytes(this.#bytes, session);
   }

@@ -106,6 +106,19 @@ describe('SessionMetrics', () => {
     ]);
   });
 
+  it('says for what kexer itself ended one', () => {
+    const stand = new Stand();
+    stand.metrics.sessionEnded({ ...session(), endRequest: { by: 'podDeleted' } }, { cause: 'ended' });
+    stand.metrics.sessionEnded(session(), { cause: 'ended' });
+    // Somebody wanted its end, and its client was faster.
+    stand.metrics.sessionEnded({ ...session(), endRequest: { by: 'shutdown' } }, { cause: 'clientGone' });
+    expect(stand.lines('kexer_session_end_total')).to.deep.equal([
+      'kexer_session_end_total{reason="clientGone",kind="exec"} 1',
+      'kexer_session_end_total{reason="podDeleted",kind="exec"} 1',
+      'kexer_session_end_total{reason="other",kind="exec"} 1',
+    ]);
+  });
+
   it('splits the start of a session by stage', () => {
     const stand = new Stand();
     stand.metrics.started(
