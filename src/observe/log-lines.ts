@@ -110,6 +110,7 @@ interface LoggedSession {
   readonly subject: {
     readonly kind: string;
     readonly user: { readonly name: string };
+    readonly clusterNamespace: string;
     readonly cluster: string;
     readonly namespace: string;
     readonly pod: string;
@@ -146,12 +147,13 @@ export function sessionLines(log: Logger): {
 
 function sessionFields({ id, subject }: LoggedSession): Record<string, string> {
   const { kind, user, cluster, namespace, pod, container, node, clientProtocol, remoteAddress, auditId } = subject;
-  const { detour } = subject;
+  const { detour, clusterNamespace } = subject;
   return {
     session: id,
     kind,
     user: user.name,
-    cluster,
+    // The local cluster is the same one under every namespace.
+    cluster: cluster === 'local' ? cluster : `${clusterNamespace}/${cluster}`,
     namespace,
     pod,
     container,

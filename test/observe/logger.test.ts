@@ -94,6 +94,7 @@ describe('sessionLines', () => {
       subject: {
         kind: 'exec',
         user: { name: 'alice' },
+        clusterNamespace: 'default',
         cluster: 'local',
         namespace: 'default',
         pod: 'demo',
