@@ -80,6 +80,19 @@ describe('dial', () => {
     throw new Error(`want a DialError, got ${String(outcome)}`);
   }
 
+  it('sends without delay: Nagle costs each small frame that follows another 40 ms', async () => {
+    const without = (socket: Socket): unknown => {
+      // What Node remembers of setNoDelay, by the description of its symbol.
+      const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'kSetNoDelay');
+      return symbol === undefined ? 'this Node has no such part' : Reflect.get(socket, symbol);
+    };
+    const plain = await dialTcp({ host: '127.0.0.1', port: await listen(createTcpServer()), timeoutMs: 5000 });
+    scope.add(() => void plain.destroy());
+    const secure = await tls(await listenTls());
+    scope.add(() => void secure.destroy());
+    expect([without(plain), without(secure)]).to.deep.equal([true, true]);
+  });
+
   it('verifies by address and by name, and agrees on http/1.1', async () => {
     const port = await listenTls();
     const byAddress = await tls(port, { alpn: ['http/1.1'] });
