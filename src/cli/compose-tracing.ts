@@ -1,5 +1,6 @@
 // Tracing's part of the object graph, which is loaded only where there is tracing.
 
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
@@ -77,9 +78,18 @@ export async function composeTracing(
 }
 
 async function readAuthority(file: string): Promise<string> {
+  let text: string;
   try {
-    return await readFile(file, 'utf8');
+    text = await readFile(file, 'utf8');
   } catch (cause) {
     throw new KexerError('config', `Cannot read --tracing-certificate-authority ${quote(file)}`, { cause });
+  }
+  try {
+    // Node itself would only complain at each connection.
+    void new X509Certificate(text);
+    return text;
+  } catch (cause) {
+    const message = `Cannot use --tracing-certificate-authority ${quote(file)}: want PEM certificates`;
+    throw new KexerError('config', message, { cause });
   }
 }
