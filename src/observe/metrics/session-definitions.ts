@@ -4,7 +4,7 @@ import { define } from './definition.ts';
 
 const kind = '`exec`, `attach`, `portforward`, `log`, or `upgrade` (of any other protocol)';
 const leg = 'where the other leg ends: `kubelet`, or `apiserver` on the detour and for kind `upgrade`';
-const cluster = 'name of the cluster; of the names seen at most 100, the rest is `other`';
+const cluster = '`local`, or NAMESPACE/NAME of the Secret of another cluster; at most 100 of them, the rest is `other`';
 const protocol =
   'what the client speaks: `SPDY/3.1` or `websocket` with the stream protocol agreed upon, `HTTP/1.1` or `HTTP/2.0` for logs; `other`';
 

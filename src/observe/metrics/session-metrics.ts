@@ -18,11 +18,14 @@ export interface MeasuredSession {
   readonly subject: {
     readonly kind: string;
     readonly cluster: string;
+    /** A name is unique in it alone; of the local cluster it says nothing. */
+    readonly clusterNamespace: string;
     readonly clientProtocol: string;
     readonly detour?: string;
   };
 }
 
+const localCluster = 'local';
 const maxClusters = 100;
 const kinds = ['exec', 'attach', 'portforward', 'log', 'upgrade'] as const;
 const causes = ['normal', 'clientGone', 'kubeletGone', 'protocol', 'internal'] as const;
@@ -98,7 +101,7 @@ export class SessionMetrics {
     this.#start = registry.histogram(definitions.sessionStart);
     this.#preflights = registry.counter(definitions.preflights);
     this.#dialErrors = registry.counter(definitions.kubeletDialErrors);
-    this.#clusters = new Set(['local']);
+    this.#clusters = new Set([localCluster]);
     this.#seen = new Map();
     this.#bytes = new Map();
     for (const reason of [...causes, ...endedBy]) for (const kind of kinds) this.#ends.touch({ reason, kind });
@@ -175,12 +178,13 @@ export class SessionMetrics {
       kind,
       protocol: protocols.has(clientProtocol) ? clientProtocol : otherLabel,
       leg: kind === 'upgrade' || detour !== undefined ? 'apiserver' : 'kubelet',
-      cluster: this.#clusterOf(subject.cluster),
+      cluster: this.#clusterOf(subject),
     };
   }
 
   /** Clusters exist before they have sessions, but may come and go for years. */
-  #clusterOf(name: string): string {
+  #clusterOf({ cluster, clusterNamespace }: MeasuredSession['subject']): string {
+    const name = cluster === localCluster ? cluster : `${clusterNamespace}/${cluster}`;
     if (this.#clusters.has(name)) return name;
     if (this.#clusters.size >= maxClusters) return otherLabel;
     this.#clusters.add(name);

@@ -33,7 +33,13 @@ interface Options {
 
 function session(options: Options = {}): { -readonly [K in keyof MeasuredSession]: MeasuredSession[K] } {
   const { kind = 'exec', cluster = 'local', protocol = 'SPDY/3.1 v4.channel.k8s.io', detour } = options;
-  const subject = { kind, cluster, clientProtocol: protocol, ...(detour === undefined ? {} : { detour }) };
+  const subject = {
+    kind,
+    cluster,
+    clusterNamespace: 'ns',
+    clientProtocol: protocol,
+    ...(detour === undefined ? {} : { detour }),
+  };
   return { bytesIn: 0, bytesOut: 0, durationMs: 0, subject };
 }
 
@@ -71,6 +77,7 @@ describe('SessionMetrics', () => {
     ]);
     expect(lines.filter((line) => line.includes('kind="exec"'))).to.have.length(100);
     expect(lines.find((line) => line.includes('cluster="other"'))).to.match(/ 201$/);
+    expect(lines.find((line) => line.includes('c5"'))).to.contain('cluster="ns/c5"');
   });
 
   it('reads bytes of running sessions, and never counts back when they end', () => {
