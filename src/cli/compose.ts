@@ -322,7 +322,8 @@ function detourFields({ call, kind, detour }: DetourEvent): Parameters<typeof li
   const { id, cluster, identity, inner, remoteAddress, auditId } = call;
   const { namespace, name: pod } = inner.info;
   const user = identity.effectiveUser.name;
-  return { id, kind, ...detour, user, cluster: cluster.name, namespace, pod, remoteAddress, auditId };
+  const name = cluster.kind === 'local' ? cluster.name : `${call.clusterNamespace}/${cluster.name}`;
+  return { id, kind, ...detour, user, cluster: name, namespace, pod, remoteAddress, auditId };
 }
 
 function remoteHeaderNames(trust: TrustWatch): { names: string[]; prefixes: string[] } {

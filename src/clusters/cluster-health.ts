@@ -24,6 +24,8 @@ export interface NamedProbe {
 
 const lifetimeMs = 5000;
 const timeoutMs = 3000;
+/** Nothing more is asked for a list after this long; what was not asked is not known. */
+const lookMs = 5000;
 const maxEntries = 10_000;
 const maxAtOnce = 32;
 
@@ -31,47 +33,55 @@ export class ClusterHealth {
   readonly #clock: Clock;
   readonly #known: TtlCache<{ readonly cluster: Cluster; readonly health: Health }>;
   readonly #flights: SingleFlight<Health>;
+  readonly #stopping: AbortController;
 
   constructor(deps: { clock: Clock }) {
     this.#clock = deps.clock;
     this.#known = new TtlCache(deps, { maxEntries });
     this.#flights = new SingleFlight();
+    this.#stopping = new AbortController();
   }
 
-  /** All of them, by key, within some seconds. Never rejects. */
-  async look(probes: readonly NamedProbe[], signal: AbortSignal): Promise<ReadonlyMap<string, Health>> {
+  /** Asks nothing any more. */
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  /** By key, within some seconds: those that could be asked. Never rejects. */
+  async look(probes: readonly NamedProbe[]): Promise<ReadonlyMap<string, Health>> {
     const found = new Map<string, Health>();
     const rest = [...probes];
+    const endMs = this.#clock.monotonic() + lookMs;
     const work = async (): Promise<void> => {
-      for (let probe = rest.shift(); probe !== undefined; probe = rest.shift()) {
-        found.set(probe.key, await this.#one(probe, signal));
+      while (this.#clock.monotonic() < endMs) {
+        const probe = rest.shift();
+        if (probe === undefined) return;
+        found.set(probe.key, await this.#one(probe));
       }
     };
     await Promise.all(Array.from({ length: Math.min(maxAtOnce, probes.length) }, work));
     return found;
   }
 
-  async #one({ key, cluster: find }: NamedProbe, signal: AbortSignal): Promise<Health> {
+  async #one({ key, cluster: find }: NamedProbe): Promise<Health> {
     try {
       const cluster = find();
       const known = this.#known.get(key);
       // Another content of the Secret is another object.
       if (known?.cluster === cluster) return known.health;
-      return await this.#flights.run(key, () => this.#ask(key, cluster, signal));
+      return await this.#flights.run(key, () => this.#ask(key, cluster));
     } catch (error) {
       return failed(error);
     }
   }
 
-  async #ask(key: string, cluster: Cluster, signal: AbortSignal): Promise<Health> {
+  async #ask(key: string, cluster: Cluster): Promise<Health> {
     const startedMs = this.#clock.monotonic();
     let health: Health;
     try {
-      const { gitVersion } = await cluster.readVersion(signal, timeoutMs);
+      const { gitVersion } = await cluster.readVersion(this.#stopping.signal, timeoutMs);
       health = { isReachable: true, version: gitVersion, latencyMs: this.#clock.monotonic() - startedMs };
     } catch (error) {
-      // Who asked has left: that says nothing about the cluster.
-      if (signal.aborted) throw error;
       health = failed(error);
     }
     this.#known.set(key, { cluster, health }, lifetimeMs);

@@ -145,7 +145,9 @@ function statusOf(
   };
   const isUsable = !('problem' in accepted);
   return {
-    ...(health?.isReachable === true ? { version: health.version, latency: latencyText(health.latencyMs) } : {}),
+    ...(health?.isReachable === true
+      ? { version: health.version, latency: latencyText(health.latencyMs, previous?.status.latency) }
+      : {}),
     sessions,
     conditions: [
       isUsable
@@ -164,8 +166,11 @@ export function conditionOf(conditions: readonly Condition[], type: Condition['t
   return conditions.find((condition) => condition.type === type);
 }
 
-function latencyText(ms: number): string {
-  return `${Math.max(1, Math.round(ms))}ms`;
+/** The one shown before, as long as it is about right: no watch is to tell of each millisecond. */
+function latencyText(ms: number, before: string | undefined): string {
+  const rounded = Math.max(1, Math.round(ms));
+  const shown = Number.parseInt(before ?? '', 10);
+  return before !== undefined && rounded < shown * 2 && rounded > shown / 2 ? before : `${rounded}ms`;
 }
 
 /** There is no object behind it that has one; this one stays the same. */

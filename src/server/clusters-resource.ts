@@ -30,9 +30,7 @@ export interface ClustersResourceDeps {
     find(namespace: string, name: string): Cluster;
     secrets(): readonly ClusterSecret[];
     /** @returns what ends it. */
-    onSecretChange(
-      listener: (namespace: string, name: string, secret: ClusterSecret | undefined) => void,
-    ): () => void;
+    onSecretChange(listener: (namespace: string, name: string, secret: ClusterSecret | undefined) => void): () => void;
   };
   readonly sessions: {
     list(): readonly { readonly subject: { readonly clusterNamespace: string; readonly cluster: string } }[];
@@ -53,7 +51,6 @@ export class ClustersResource implements OwnResource {
   readonly #health: ClusterHealth;
   readonly #feed: ResourceFeed<ClusterObject>;
   readonly #answers: ResourceAnswers<ClusterObject>;
-  readonly #stopping: AbortController;
   #asking: Timer | undefined;
 
   constructor(deps: ClustersResourceDeps, options: ClustersResourceOptions) {
@@ -63,14 +60,13 @@ export class ClustersResource implements OwnResource {
     this.#startedAtMs = clock.now();
     this.#health = new ClusterHealth({ clock });
     this.#feed = new ResourceFeed({ clock });
-    this.#stopping = new AbortController();
     this.#asking = undefined;
     this.#answers = new ResourceAnswers(
       {
         clock,
         feed: this.#feed,
-        refresh: async (scope, signal) => {
-          await this.#refresh(scope, signal);
+        refresh: async (scope) => {
+          await this.#refresh(scope);
           return { warnings: [] };
         },
         onWatched: (isWatched) => this.#setWatched(isWatched),
@@ -91,10 +87,11 @@ export class ClustersResource implements OwnResource {
   /** Asks nothing any more. */
   stop(): void {
     this.#asking?.cancel();
-    this.#stopping.abort();
+    this.#asking = undefined;
+    this.#health.stop();
   }
 
-  async #refresh({ namespace, name }: ResourceScope, signal: AbortSignal): Promise<void> {
+  async #refresh({ namespace, name }: ResourceScope): Promise<void> {
     const { directory } = this.#deps;
     const isAsked = (secret: ClusterSecret): boolean =>
       (namespace === '' || secret.namespace === namespace) && (name === '' || secret.name === name);
@@ -107,8 +104,7 @@ export class ClustersResource implements OwnResource {
         cluster: () => directory.find(secret.namespace, secret.name),
       }));
     if (hasLocal) probes.push({ key: localName, cluster: () => directory.find('', localName) });
-    const found = await this.#health.look(probes, signal);
-    if (signal.aborted) return;
+    const found = await this.#health.look(probes);
     if (hasLocal) this.#showLocal(found.get(localName), this.#sessionsOf('', localName));
     // What changed meanwhile has been shown already, and was not asked about.
     const current = new Set(directory.secrets());
@@ -146,8 +142,8 @@ export class ClustersResource implements OwnResource {
 
   /** Never rejects. */
   async #askAgain(): Promise<void> {
-    await this.#refresh({ namespace: '', name: '' }, this.#stopping.signal);
-    if (this.#asking !== undefined && !this.#stopping.signal.aborted) this.#setWatched(true);
+    await this.#refresh({ namespace: '', name: '' });
+    if (this.#asking !== undefined) this.#setWatched(true);
   }
 }
 
