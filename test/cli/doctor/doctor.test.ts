@@ -1,159 +1,22 @@
 // The doctor in front of a sandbox with a kexer: all in order, and then each thing broken alone.
 
-import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
 import { parse, stringify } from 'yaml';
 
 import { systemClock } from '../../../src/base/clock.ts';
-import { Scope } from '../../../src/base/scope.ts';
 import { generateAuthority } from '../../../src/certs/generate.ts';
-import type { CommandIo } from '../../../src/cli/command.ts';
-import { composeServer } from '../../../src/cli/compose.ts';
-import { runDoctor } from '../../../src/cli/doctor.ts';
-import type { Finding } from '../../../src/cli/doctor/finding.ts';
-import { loadConfig } from '../../../src/config/load.ts';
-import { createLogger } from '../../../src/observe/logger.ts';
-import type { KubeObject } from '../../../src/sandbox/apiserver/store.ts';
-import { type Sandbox, startSandbox } from '../../../src/sandbox/sandbox.ts';
+import { useClinic } from './support/clinic.ts';
 
 const rbac = 'rbac.authorization.k8s.io';
 const admission = 'admissionregistration.k8s.io';
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
+const apiService = { group: 'apiregistration.k8s.io', resource: 'apiservices', name: 'v1.backup.cv.io' };
 
 describe('kexer doctor', function () {
   this.timeout(30_000);
-  let sandbox: Sandbox;
-  const scope = new Scope();
-  /** Of one test. */
-  let undo: (() => void | Promise<void>)[] = [];
-
-  before(async () => {
-    sandbox = await startSandbox();
-    scope.add(() => sandbox.stop());
-    const config = await loadConfig({
-      argv: ['--config', sandbox.files.kexerConfig, '--secure-port', '0', '--log-level', 'silent'],
-      environment: {},
-    });
-    const log = createLogger({ level: 'silent' });
-    const kexer = scope.child();
-    const deps = { clock: systemClock, log, scope: kexer, environment: {}, version: '0.0.0-test' };
-    const { port, whenReady } = await composeServer(deps, config);
-    await whenReady(kexer.signal);
-    await sandbox.registerKexer({ port });
-    await sandbox.ready();
-    await whenAvailable('True');
-  });
-
-  after(() => scope.close());
-
-  afterEach(async () => {
-    for (const restore of undo.toReversed()) await restore();
-    undo = [];
-  });
-
-  async function call(
-    argv: readonly string[],
-    options: { clock?: typeof systemClock; processFile?: string; environment?: Record<string, string> } = {},
-  ): Promise<Outcome> {
-    const out: string[] = [];
-    const err: string[] = [];
-    const io: CommandIo = {
-      print: (line) => out.push(line),
-      complain: (line) => err.push(line),
-      environment: options.environment ?? {},
-      onStopSignal: () => () => {},
-    };
-    const { environment: _environment, ...rest } = options;
-    const code = await runDoctor(argv, io, rest);
-    return { code, out: out.join('\n'), err: err.join('\n') };
-  }
-
-  /** As kexer itself, with its settings. */
-  const asKexer = (...more: readonly string[]): string[] => ['--config', sandbox.files.kexerConfig, ...more];
-  /** As the cluster's admin, from a workstation. */
-  async function asAdmin(...more: readonly string[]): Promise<string[]> {
-    const file = join(sandbox.dir, 'admin.kubeconfig');
-    const whole = parse(await readFile(sandbox.files.kubeconfig, 'utf8')) as Record<string, unknown>;
-    await writeFile(file, stringify({ ...whole, 'current-context': 'cluster' }));
-    return ['--kubeconfig', file, '--kubelet-certificate-authority', sandbox.files.kubeletCaFile, ...more];
-  }
-
-  async function findings(
-    argv: readonly string[],
-    options: Parameters<typeof call>[1] = {},
-  ): Promise<{ code: number; findings: Finding[] }> {
-    const { code, out, err } = await call([...argv, '-o', 'json'], options);
-    expect(err).to.equal('');
-    return { code, findings: (JSON.parse(out) as { findings: Finding[] }).findings };
-  }
-
-  /** What is not in order, as `STATUS CHECK: WHAT`. */
-  async function complaints(
-    argv: readonly string[],
-    options: Parameters<typeof call>[1] = {},
-  ): Promise<{ code: number; texts: string[] }> {
-    const report = await findings(argv, options);
-    const wrong = report.findings.filter(({ status }) => status !== 'ok');
-    for (const { status, fix, check } of wrong) expect(fix === '', `${check} has a fix`).to.equal(status === 'skip');
-    return { code: report.code, texts: wrong.map(({ status, check, what }) => `${status} ${check}: ${what}`) };
-  }
-
-  /** Changes an object until the test is over. */
-  function change(
-    key: { group: string; resource: string; namespace?: string; name: string },
-    edit: (draft: KubeObject) => void,
-  ): void {
-    const whole = { namespace: '', ...key };
-    const kept = structuredClone(sandbox.store.mustGet(whole));
-    sandbox.store.mutate(whole, edit);
-    undo.push(() => {
-      sandbox.store.mutate(whole, (draft) => {
-        for (const field of Object.keys(draft)) if (field !== 'metadata') delete draft[field];
-        Object.assign(draft, structuredClone({ ...kept, metadata: draft.metadata }));
-        if (kept.metadata.labels === undefined) delete draft.metadata.labels;
-        else draft.metadata.labels = structuredClone(kept.metadata.labels);
-      });
-    });
-  }
-
-  function create(resource: string, object: KubeObject): void {
-    sandbox.store.create({ group: admission, resource }, object);
-    const { name } = object.metadata;
-    undo.push(() => {
-      sandbox.store.delete({ group: admission, resource, namespace: '', name });
-    });
-  }
-
-  const apiService = { group: 'apiregistration.k8s.io', resource: 'apiservices', name: 'v1.backup.cv.io' };
-
-  function available(): string | undefined {
-    const object = sandbox.store.get({ ...apiService, namespace: '' });
-    const status = object?.['status'] as { conditions?: { type: string; status: string }[] } | undefined;
-    return status?.conditions?.find(({ type }) => type === 'Available')?.status;
-  }
-
-  /** Until the availability controller has looked. */
-  function whenAvailable(wanted: string): Promise<void> {
-    return new Promise((resolve) => {
-      const stop = sandbox.store.watch(apiService, undefined, () => {
-        if (available() !== wanted) return;
-        stop();
-        resolve();
-      });
-      if (available() !== wanted) return;
-      stop();
-      resolve();
-    });
-  }
+  const { sandbox, call, asKexer, asAdmin, findings, complaints, change, create, later, whenAvailable } = useClinic();
 
   it('finds all in order as kexer itself, in a table, and exits with 0', async () => {
     const { code, out, err } = await call(asKexer());
@@ -177,9 +40,9 @@ describe('kexer doctor', function () {
   });
 
   it('runs nothing and changes nothing: kubelets are asked for a pod that is nowhere', async () => {
-    const before = sandbox.kubelets.get('node1')?.requests.length ?? 0;
+    const before = sandbox().kubelets.get('node1')?.requests.length ?? 0;
     await call(asKexer());
-    const asked = (sandbox.kubelets.get('node1')?.requests ?? []).slice(before);
+    const asked = (sandbox().kubelets.get('node1')?.requests ?? []).slice(before);
     expect(asked.map(({ method, target, status }) => `${method} ${target} ${status}`)).to.deep.equal([
       'GET /containerLogs/kexer-doctor/none/none 404',
       'POST /exec/kexer-doctor/none/none?command=true&output=1 404',
@@ -187,7 +50,7 @@ describe('kexer doctor', function () {
   });
 
   it('finds all in order from a workstation, about accounts it is not', async () => {
-    const { kexerKubeletCertFile: cert, kexerKubeletKeyFile: key } = sandbox.files;
+    const { kexerKubeletCertFile: cert, kexerKubeletKeyFile: key } = sandbox().files;
     const argv = await asAdmin('--kubelet-client-certificate', cert, '--kubelet-client-key', key);
     expect(await complaints(argv)).to.deep.equal({ code: 0, texts: [] });
     const withToken = await asAdmin('--kubelet-service-account', 'kexec-system/kexer-kubelet');
@@ -204,7 +67,7 @@ describe('kexer doctor', function () {
   it('says that a kubeconfig leads through kexer', async () => {
     const { code, texts } = await complaints([
       '--kubeconfig',
-      sandbox.files.kubeconfig,
+      sandbox().files.kubeconfig,
       '--streams-local',
       'apiserver',
     ]);
@@ -226,7 +89,7 @@ describe('kexer doctor', function () {
   });
 
   it('in a pod takes the settings of the kexer that serves there, unless it is given some', async () => {
-    const processFile = join(sandbox.dir, 'cmdline');
+    const processFile = join(sandbox().dir, 'cmdline');
     const words = ['/usr/bin/node', '/kexer/main.js', 'serve', ...asKexer('--streams-local', 'apiserver')];
     await writeFile(processFile, words.map((word) => `${word}\0`).join(''));
     const environment = { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1' };
@@ -305,12 +168,12 @@ describe('kexer doctor', function () {
     });
 
     it('that is not there: a warning, or nothing at all where it is not wanted', async () => {
-      const kept = structuredClone(sandbox.store.mustGet({ ...apiService, namespace: '' }));
-      sandbox.store.delete({ ...apiService, namespace: '' });
-      undo.push(async () => {
+      const kept = structuredClone(sandbox().store.mustGet({ ...apiService, namespace: '' }));
+      sandbox().store.delete({ ...apiService, namespace: '' });
+      later(async () => {
         const { uid, resourceVersion, ...metadata } = kept.metadata;
         void [uid, resourceVersion];
-        sandbox.store.create(apiService, { ...kept, metadata });
+        sandbox().store.create(apiService, { ...kept, metadata });
         await whenAvailable('True');
       });
       expect(await look()).to.deep.equal({
@@ -327,7 +190,7 @@ describe('kexer doctor', function () {
 
     it('that its controller finds nobody behind', async () => {
       // Undone in the other order.
-      undo.push(() => whenAvailable('True'));
+      later(() => whenAvailable('True'));
       change(apiService, (draft) => {
         (draft['spec'] as { service: { name: string } }).service.name = 'absent';
       });
@@ -382,7 +245,7 @@ describe('kexer doctor', function () {
     });
 
     it('one CA for users and the front proxy, whose name nobody asks for', async () => {
-      const { data } = sandbox.store.mustGet(configMap) as unknown as { data: Record<string, string> };
+      const { data } = sandbox().store.mustGet(configMap) as unknown as { data: Record<string, string> };
       setData({ 'requestheader-client-ca-file': data['client-ca-file'], 'requestheader-allowed-names': '[]' });
       expect((await look()).texts).to.deep.equal([
         'fail front-proxy: Users’ certificates and the front proxy’s have one CA and no name is asked for: each user may be anybody',
@@ -405,12 +268,12 @@ describe('kexer doctor', function () {
     });
 
     it('no ConfigMap', async () => {
-      const kept = structuredClone(sandbox.store.mustGet(configMap));
-      sandbox.store.delete(configMap);
-      undo.push(() => {
+      const kept = structuredClone(sandbox().store.mustGet(configMap));
+      sandbox().store.delete(configMap);
+      later(() => {
         const { uid, resourceVersion, ...metadata } = kept.metadata;
         void [uid, resourceVersion];
-        sandbox.store.create(configMap, { ...kept, metadata });
+        sandbox().store.create(configMap, { ...kept, metadata });
       });
       expect(await look()).to.deep.equal({
         code: 1,
@@ -438,7 +301,7 @@ describe('kexer doctor', function () {
       const text =
         'fail rights: kexec-system/kexer may not watch pods, which is for: the end of sessions whose pod is gone';
       expect(await complaints(asKexer())).to.deep.equal({ code: 1, texts: [text] });
-      const { kexerKubeletCertFile: cert, kexerKubeletKeyFile: key } = sandbox.files;
+      const { kexerKubeletCertFile: cert, kexerKubeletKeyFile: key } = sandbox().files;
       const argv = await asAdmin('--kubelet-client-certificate', cert, '--kubelet-client-key', key);
       expect(await complaints(argv)).to.deep.equal({ code: 1, texts: [text] });
     });
@@ -453,14 +316,14 @@ describe('kexer doctor', function () {
     });
 
     it('that we may not ask about, and things that we may not read', async () => {
-      const file = join(sandbox.dir, 'viewer.kubeconfig');
-      const whole = parse(await readFile(sandbox.files.kubeconfig, 'utf8')) as Record<string, unknown>;
+      const file = join(sandbox().dir, 'viewer.kubeconfig');
+      const whole = parse(await readFile(sandbox().files.kubeconfig, 'utf8')) as Record<string, unknown>;
       await writeFile(file, stringify({ ...whole, 'current-context': 'cluster-viewer' }));
       const { code, texts } = await complaints([
         '--kubeconfig',
         file,
         '--kubelet-certificate-authority',
-        sandbox.files.kubeletCaFile,
+        sandbox().files.kubeletCaFile,
       ]);
       expect(code).to.equal(1);
       expect(texts.map((text) => text.split(': ', 1)[0])).to.deep.equal([
@@ -517,158 +380,6 @@ describe('kexer doctor', function () {
       expect(texts[0]).to.equal(
         'warn admission: The policy labels may change exec, attach: these streams go by kube-apiserver',
       );
-    });
-  });
-
-  describe('kubelets', () => {
-    const node = { group: '', resource: 'nodes', name: 'node2' };
-    interface NodeStatus {
-      addresses: { type: string; address: string }[];
-      daemonEndpoints: { kubeletEndpoint: { Port: number } };
-      conditions: { type: string; status: string }[];
-      nodeInfo: { kubeletVersion: string };
-    }
-    const setNode = (edit: (status: NodeStatus, node: KubeObject) => void): void =>
-      change(node, (draft) => edit(draft['status'] as NodeStatus, draft));
-
-    /** An address at which node2's kubelet answers, and which its certificate does not name. */
-    async function otherAddress(): Promise<number> {
-      const upstreamPort = sandbox.kubelets.get('node2')?.port ?? 0;
-      const relay = createServer((client) => {
-        const upstream = connect({ host: '127.0.0.1', port: upstreamPort });
-        client.on('error', () => upstream.destroy()).on('close', () => upstream.destroy());
-        upstream.on('error', () => client.destroy()).on('close', () => client.destroy());
-        client.pipe(upstream).pipe(client);
-      });
-      relay.listen(0, '127.0.0.2');
-      await once(relay, 'listening');
-      undo.push(
-        () =>
-          new Promise((resolve) => {
-            relay.close(() => resolve());
-          }),
-      );
-      return (relay.address() as AddressInfo).port;
-    }
-
-    it('that cannot be reached', async () => {
-      setNode((status) => {
-        status.daemonEndpoints.kubeletEndpoint.Port = 1;
-      });
-      expect(await complaints(asKexer())).to.deep.equal({
-        code: 1,
-        texts: ['fail kubelet node2: Cannot reach the kubelet of node node2 at 127.0.0.1:1: ECONNREFUSED'],
-      });
-      setNode((status) => {
-        status.addresses = [{ type: 'Imaginary', address: 'x' }];
-      });
-      expect((await complaints(asKexer())).texts[0]).to.match(
-        /^fail kubelet node2: Cannot reach node "node2": it has no address/,
-      );
-    });
-
-    it('of a node that is not ready: a warning', async () => {
-      setNode((status) => {
-        status.daemonEndpoints.kubeletEndpoint.Port = 1;
-        status.conditions = [{ type: 'Ready', status: 'Unknown' }];
-      });
-      const { code, texts } = await complaints(asKexer());
-      expect([code, texts[0]]).to.deep.equal([
-        0,
-        'warn kubelet node2: It is not ready, and: Cannot reach the kubelet of node node2 at 127.0.0.1:1: ECONNREFUSED',
-      ]);
-    });
-
-    it('whose certificate names another host', async () => {
-      const port = await otherAddress();
-      setNode((status) => {
-        status.addresses = [{ type: 'InternalIP', address: '127.0.0.2' }];
-        status.daemonEndpoints.kubeletEndpoint.Port = port;
-      });
-      const { code, findings: found } = await findings(asKexer());
-      const [finding] = found.filter(({ status }) => status === 'fail');
-      expect(code).to.equal(1);
-      expect(finding?.what).to.match(
-        /^Cannot trust the kubelet of node node2 at 127\.0\.0\.2:\d+: its certificate is not for 127\.0\.0\.2 but for /,
-      );
-      expect(finding?.fix).to.match(/--kubelet-preferred-address-types/);
-    });
-
-    it('whose certificate another CA has signed', async () => {
-      const { code, findings: found } = await findings(
-        asKexer('--kubelet-certificate-authority', sandbox.files.clientCaFile),
-      );
-      const failed = found.filter(({ status }) => status === 'fail');
-      expect([code, failed.length]).to.deep.equal([1, 2]);
-      expect(failed[0]?.what).to.match(
-        /^Cannot trust the kubelet of node node1 .*must be signed by the CA in --kubelet-certificate-authority/,
-      );
-      expect(failed[0]?.fix).to.match(/^Give --kubelet-certificate-authority/);
-    });
-
-    it('that are not verified', async () => {
-      const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as { kubelet: Record<string, unknown> };
-      const { certificateAuthority, ...kubelet } = config.kubelet;
-      expect(certificateAuthority).to.be.a('string');
-      const file = join(sandbox.dir, 'insecure.yaml');
-      await writeFile(file, stringify({ ...config, kubelet: { ...kubelet, insecureTls: true } }));
-      const { code, texts } = await complaints(['--config', file]);
-      expect(code).to.equal(0);
-      expect(texts).to.deep.equal([
-        'warn kubelets: Kubelets are not verified: whoever answers at a node’s address gets the streams',
-      ]);
-    });
-
-    it('that refuse kexer’s credential', async () => {
-      const binding = { group: rbac, resource: 'clusterrolebindings', name: 'kexer-kubelet' };
-      change(binding, (draft) => {
-        draft['subjects'] = [];
-      });
-      const { code, texts } = await complaints(asKexer());
-      expect(code).to.equal(1);
-      expect(texts).to.include(
-        'fail kubelet node1: Refuses kexer’s credential (403): it needs the verb "get" on nodes/proxy, for logs',
-      );
-      expect(texts).to.include(
-        'fail kubelet node1: Refuses kexer’s credential (403): it needs the verb "create" on nodes/proxy, for exec, attach and port-forward',
-      );
-    });
-
-    it('that do not know kexer’s certificate', async () => {
-      const { frontProxyCertFile: cert, frontProxyKeyFile: key } = sandbox.files;
-      const { code, texts } = await complaints(
-        asKexer('--kubelet-client-certificate', cert, '--kubelet-client-key', key),
-      );
-      expect(code).to.equal(1);
-      expect(texts).to.include('fail kubelet node1: Does not accept kexer’s credential (401)');
-    });
-
-    it('whose token is not to be had', async () => {
-      const argv = await asAdmin('--kubelet-service-account', 'kexec-system/absent');
-      const { code, texts } = await complaints(argv);
-      expect(code).to.equal(1);
-      expect(texts.find((text) => text.startsWith('fail kubelet node1'))).to.match(
-        /^fail kubelet node1: Cannot get a token of kexer's account towards kubelets: its service account does not exist/,
-      );
-    });
-
-    it('that are not dialled, by their label, and that are of another age', async () => {
-      setNode((status, object) => {
-        status.nodeInfo.kubeletVersion = 'v1.20.3';
-        object.metadata.labels = { ...object.metadata.labels, 'backup.cv.io/streams': 'apiserver' };
-      });
-      expect(await complaints(asKexer())).to.deep.equal({
-        code: 0,
-        texts: [
-          'skip kubelet node2: Its streams go by kube-apiserver: it has the label backup.cv.io/streams=apiserver',
-        ],
-      });
-      setNode((_status, object) => {
-        delete object.metadata.labels?.['backup.cv.io/streams'];
-      });
-      expect((await complaints(asKexer())).texts).to.deep.equal([
-        'warn kubelet node2: Its kubelet is of version v1.20.3; kexer is tested with 1.26 to 1.36',
-      ]);
     });
   });
 
