@@ -82,7 +82,7 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
     onGone: (namespace, name) => {
       for (const session of running.sessions?.list() ?? []) {
         const { clusterNamespace, cluster } = session.subject;
-        if (clusterNamespace === namespace && cluster === name) session.end(goneText(session));
+        if (clusterNamespace === namespace && cluster === name) session.end(goneText(session), 'clusterRemoved');
       }
     },
   });
@@ -96,7 +96,9 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
       sessionStarted: (session) => {
         const { clusterNamespace, cluster } = session.subject;
         // It was opened while the Secret was being deleted. Not at once: its legs are joined after this.
-        if (!directory.has(clusterNamespace, cluster)) clock.after(0, () => session.end(goneText(session)));
+        if (!directory.has(clusterNamespace, cluster)) {
+          clock.after(0, () => session.end(goneText(session), 'clusterRemoved'));
+        }
       },
       sessionEnded: () => {},
     },

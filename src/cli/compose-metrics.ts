@@ -3,6 +3,8 @@
 import type { Authorizer } from '../auth/authorize.ts';
 import type { TokenAuthenticator } from '../auth/token-authenticator.ts';
 import type { CertificateStats } from '../certs/certificate-stats.ts';
+import type { DetourReason } from '../clusters/detour.ts';
+import type { ClusterDirectory } from '../clusters/directory.ts';
 import type { Config } from '../config/schema.ts';
 import type { RequestedToken } from '../kube/requested-token.ts';
 import type { Reviews } from '../kube/reviews.ts';
@@ -20,7 +22,6 @@ import type { RequestContext } from '../server/request-context.ts';
 import type { LimitName, RequestLimits } from '../server/request-limits.ts';
 import { MetricsAnswers } from '../server/metrics-answers.ts';
 import { RequestObserver, runningRequest } from '../server/request-observer.ts';
-import type { DetourReason } from '../clusters/detour.ts';
 import type { Detours } from '../streams/detour.ts';
 import type { PodWatches } from '../streams/pod-watch.ts';
 import type { SessionRegistry } from '../streams/registry.ts';
@@ -32,6 +33,7 @@ import type { Tracing } from './compose-tracing.ts';
 /** What is there only when the rest of the graph is. */
 export interface MetricSources {
   readonly sessions: Pick<SessionRegistry, 'list'>;
+  readonly clusters: Pick<ClusterDirectory, 'secrets'>;
   readonly requests: () => Iterable<RequestContext>;
   readonly tokens: Pick<TokenAuthenticator, 'counts'>;
   readonly authorizer: Pick<Authorizer, 'counts'>;
@@ -121,7 +123,15 @@ const detourReasons: readonly DetourReason[] = [
   'notSynced',
 ];
 
-function readStreams(registry: Registry, { detours, rights, pods }: MetricSources): void {
+function readStreams(registry: Registry, { clusters, detours, rights, pods }: MetricSources): void {
+  registry.read(sessionDefinitions.clusterSecrets, () => {
+    const all = clusters.secrets();
+    const unusable = all.filter(({ spec }) => 'problem' in spec).length;
+    return [
+      [{ state: 'usable' }, all.length - unusable],
+      [{ state: 'unusable' }, unusable],
+    ];
+  });
   registry.read(sessionDefinitions.detours, () => {
     const counts = new Map(detours.counts().map(({ kind, reason, count }) => [`${kind} ${reason}`, count]));
     // All of them from the start: an alert on an increase would not see a series appear.

@@ -266,6 +266,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
 
   metrics.readFrom({
     sessions,
+    clusters: directory,
     requests: () => server.running(),
     tokens,
     authorizer,

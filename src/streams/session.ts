@@ -23,6 +23,7 @@ export type EndedBy =
   | 'expired'
   | 'shutdown'
   | 'user'
+  | 'clusterRemoved'
   | 'other';
 
 export interface SessionEnd {

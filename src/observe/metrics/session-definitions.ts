@@ -46,7 +46,7 @@ export const sessionEnd = define({
   help: 'Sessions that have ended, by who made them end.',
   labels: {
     reason:
-      '`normal` (the backend ended it with its own status), `clientGone`, `kubeletGone` (the backend was lost: the client got a Failure), `protocol` (a peer broke its protocol), `internal` (a defect); by kexer: `idle` and `maxDuration` (limits), `podDeleted`, `rightLost`, `unverified` (its rights could not be asked for too long), `expired` (its credential), `shutdown`, `user` (deleted), `other`',
+      '`normal` (the backend ended it with its own status), `clientGone`, `kubeletGone` (the backend was lost: the client got a Failure), `protocol` (a peer broke its protocol), `internal` (a defect); by kexer: `idle` and `maxDuration` (limits), `podDeleted`, `rightLost`, `unverified` (its rights could not be asked for too long), `expired` (its credential), `shutdown`, `user` (deleted), `clusterRemoved`, `other`',
     kind,
   },
 });
@@ -116,4 +116,11 @@ export const rightsWatched = define({
   kind: 'gauge',
   help: 'Distinct questions that running sessions stand on.',
   labels: {},
+});
+
+export const clusterSecrets = define({
+  name: 'kexer_cluster_secrets',
+  kind: 'gauge',
+  help: 'Secrets that name another cluster.',
+  labels: { state: '`usable`, or `unusable`: calls on it are answered with what is wrong' },
 });

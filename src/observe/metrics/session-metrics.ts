@@ -39,6 +39,7 @@ const endedBy = [
   'expired',
   'shutdown',
   'user',
+  'clusterRemoved',
   'other',
 ];
 
