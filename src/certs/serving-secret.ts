@@ -343,8 +343,9 @@ export class ServingSecret {
     } catch (error) {
       if (this.#problem !== text) this.#observer.deleted({ isRecreated: false, err: error });
       this.#problem = text;
-      return maxRetryMs;
+      return this.#nextRetryMs();
     }
+    this.#retryMs = firstRetryMs;
     this.#observer.deleted({ isRecreated: true });
     this.#problem = '';
     return firstRetryMs;
@@ -404,6 +405,10 @@ export class ServingSecret {
     if (problem !== this.#toldRefusal && codeOf(error) !== 'unreachable') this.#observer.notWritten(error);
     this.#toldRefusal = problem;
     this.#problem = problem;
+    return this.#nextRetryMs();
+  }
+
+  #nextRetryMs(): number {
     const pauseMs = this.#retryMs;
     this.#retryMs = Math.min(this.#retryMs * 2, maxRetryMs);
     return pauseMs;

@@ -161,8 +161,9 @@ async function fromSecret(
     { secret: name, service, extraNames: config.certificates.extraNames },
   );
   scope.add(() => secret.stop());
+  const problem = (): string => secret.problem;
   const checks: HealthCheck[] = [
-    { name: 'serving-certificate', isHealthy: () => secret.current !== undefined, reason: () => secret.problem },
+    { name: 'serving-certificate', isHealthy: () => secret.current !== undefined, reason: problem, note: problem },
   ];
   const apiServiceName = config.certificates.apiService ?? defaultApiService;
   if (apiServiceName !== none) {
@@ -185,7 +186,7 @@ async function fromSecret(
     bundle.start();
     scope.add(() => bundle.stop());
     // Never a reason not to be ready: clients that come straight here need no APIService.
-    checks.push({ name: 'api-service', isHealthy: () => true, reason: () => bundle.problem });
+    checks.push({ name: 'api-service', isHealthy: () => true, note: () => bundle.problem });
   }
   secret.start();
   const temporary = await firstPair({ clock, log }, secret);

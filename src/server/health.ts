@@ -7,8 +7,10 @@ import type { Shutdown } from './shutdown.ts';
 export interface HealthCheck {
   readonly name: string;
   readonly isHealthy: () => boolean;
-  /** Why it is not, or what is wrong though it is; '' or absent: nothing to say. Without secrets. */
+  /** Why it is not; absent: nothing to say. Without secrets. */
   readonly reason?: () => string;
+  /** What is wrong though it is healthy; '' or absent: nothing. Without secrets. */
+  readonly note?: () => string;
 }
 
 const healthPaths = new Set(['/livez', '/readyz', '/healthz']);
@@ -61,8 +63,8 @@ function report(name: string, checks: readonly HealthCheck[], query: URLSearchPa
   return textAnswer(isHealthy ? 200 : 500, `${lines.join('\n')}\n`);
 }
 
-function lineOf(check: HealthCheck, isHealthy: boolean, isTold: boolean): string {
-  const reason = isTold ? (check.reason?.() ?? '') : '';
-  if (isHealthy) return reason === '' ? `[+]${check.name} ok` : `[+]${check.name} ok: ${reason}`;
-  return `[-]${check.name} failed: ${reason === '' ? 'reason withheld' : reason}`;
+function lineOf({ name, reason, note }: HealthCheck, isHealthy: boolean, isTold: boolean): string {
+  const text = isTold ? ((isHealthy ? note : reason)?.() ?? '') : '';
+  if (isHealthy) return text === '' ? `[+]${name} ok` : `[+]${name} ok: ${text}`;
+  return `[-]${name} failed: ${text === '' ? 'reason withheld' : text}`;
 }

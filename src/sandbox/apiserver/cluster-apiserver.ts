@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 
 import type { Clock } from '../../base/clock.ts';
+import { forbiddenAction, StatusError } from '../../kube/status.ts';
 import type { UserInfo } from '../../kube/user.ts';
 import type { Credentials } from '../credentials.ts';
 import { Admission } from './admission/admission.ts';
@@ -128,6 +129,11 @@ export class ClusterApiserver {
       serverAddress,
       aggregated: this.#aggregator,
       aggregatedOpenApi: () => this.#aggregator.openApi(),
+      authorizeCreate: ({ info, user, path }) => {
+        const action = { ...info, verb: 'create', path };
+        const { isAllowed, reason } = this.authorizer.authorize(user, action);
+        if (!isAllowed) throw new StatusError(forbiddenAction(user, action, reason));
+      },
     });
     this.#aggregator.start();
   }

@@ -18,7 +18,7 @@ import {
 import type { Exchange } from './exchange.ts';
 import { findResource, type GroupVersion, type ResourceDefinition, servedGroupVersions } from './resources/catalog.ts';
 import { ListServer } from './resources/list-server.ts';
-import { type Admit, ObjectServer } from './resources/object-server.ts';
+import { type Admit, type AuthorizeCreate, ObjectServer } from './resources/object-server.ts';
 import { SubresourceServer } from './resources/subresource-server.ts';
 import { warningHeaders } from './requests/object-answer.ts';
 import type { Store } from './store.ts';
@@ -34,6 +34,7 @@ export interface ResourceServerOptions {
   readonly aggregated?: AggregatedDiscovery;
   readonly aggregatedOpenApi?: AggregatedOpenApi;
   readonly admit?: Admit;
+  readonly authorizeCreate?: AuthorizeCreate;
 }
 
 /** A sandbox says that it is one; the numbers are those of the release it answers like. */
@@ -72,7 +73,7 @@ export class ResourceServer {
       aggregatedOpenApi: options.aggregatedOpenApi,
     });
     this.#lists = new ListServer(deps);
-    this.#objects = new ObjectServer(deps, { admit: options.admit });
+    this.#objects = new ObjectServer(deps, { admit: options.admit, authorizeCreate: options.authorizeCreate });
     this.#subresources = new SubresourceServer({ ...deps, objects: this.#objects });
   }
 

@@ -39,6 +39,9 @@ export interface AdmissionRequest {
 /** Answers with the object to go on with, or undefined for no change; throws a StatusError to refuse. */
 export type Admit = (request: AdmissionRequest) => Promise<KubeObject | undefined>;
 
+/** Whether who writes to a name that is not there may also create it; throws a StatusError if not. */
+export type AuthorizeCreate = (exchange: Exchange) => void;
+
 /** Kinds that a PUT to a name that is not there creates. */
 const createsOnUpdate = new Set([
   '/endpoints',
@@ -57,13 +60,18 @@ export class ObjectServer {
   readonly #registry: Registry;
   readonly #deleter: Deleter;
   readonly #admit: Admit | undefined;
+  readonly #authorizeCreate: AuthorizeCreate;
 
-  constructor(deps: { store: Store; clock: Clock }, options: { admit: Admit | undefined }) {
+  constructor(
+    deps: { store: Store; clock: Clock },
+    options: { admit: Admit | undefined; authorizeCreate: AuthorizeCreate | undefined },
+  ) {
     this.#store = deps.store;
     this.#clock = deps.clock;
     this.#registry = new Registry(deps);
     this.#deleter = new Deleter(deps);
     this.#admit = options.admit;
+    this.#authorizeCreate = options.authorizeCreate ?? (() => {});
   }
 
   async get(exchange: Exchange, definition: ResourceDefinition, warnings: readonly string[]): Promise<void> {
@@ -97,6 +105,7 @@ export class ObjectServer {
     const context = this.#context(exchange, definition, options);
     const all = [...warnings, ...body.warnings];
     if (this.#store.get(key) === undefined && createsOnUpdate.has(`${definition.group}/${definition.resource}`)) {
+      this.#authorizeCreate(exchange);
       const created = await this.#registry.create(definition, body.object, key.namespace, context);
       await this.#answer(exchange, 201, created, definition, all);
       return;
@@ -183,6 +192,7 @@ export class ObjectServer {
       applyConfiguration(live, applied, schema, writer, options.isForced === true);
     const all = [...warnings, ...decoded.warnings];
     if (this.#store.get(key) === undefined && exchange.info.subresource === '') {
+      this.#authorizeCreate(exchange);
       const created = await this.#registry.create(definition, merge(undefined), key.namespace, context);
       await this.#answer(exchange, 201, created, definition, all);
       return;
