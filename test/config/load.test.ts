@@ -51,6 +51,7 @@ describe('loadConfig', () => {
     },
     identity: { impersonation: false, allowPrivileged: false, impersonator: {} },
     streams: { local: 'kubelet' },
+    clusters: { namespaces: [], allowedEndpoints: [] },
     sessions: { idleTimeout: 0, maxDuration: 0, recheckInterval: 300_000, maxUnverified: 0, endOnExpiry: false },
     limits: {
       sessionsPerUser: 1000,
@@ -99,7 +100,7 @@ describe('loadConfig', () => {
       ...defaults,
       server: { ...defaults.server, bindAddress: '::1', securePort: 3, certDir: join(folder, 'certs') },
       kubelet: { ...defaults.kubelet, insecureTls: true },
-      log: { level: 'debug' },
+      log: { level: 'debug', format: 'json' },
     });
   });
 
