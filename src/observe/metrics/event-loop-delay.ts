@@ -9,6 +9,8 @@ import type { Clock, Timer } from '../../base/clock.ts';
 const resolutionMs = 50;
 const windowMs = 10_000;
 const windows = 6;
+/** From this age on the window under way says something. */
+const minWindowMs = 5000;
 const nsPerSecond = 1e9;
 
 /** In seconds, beyond what the timer itself takes. */
@@ -37,12 +39,14 @@ export class EventLoopDelay {
   readonly #monitor: DelayMonitor;
   #windows: EventLoopDelays[];
   #timer: Timer | undefined;
+  #windowStartedMs: number;
 
   constructor(deps: { clock: Clock; monitor?: DelayMonitor }) {
     this.#clock = deps.clock;
     this.#monitor = deps.monitor ?? monitorEventLoopDelay({ resolution: resolutionMs });
     this.#windows = [];
     this.#timer = undefined;
+    this.#windowStartedMs = 0;
   }
 
   start(): void {
@@ -67,12 +71,18 @@ export class EventLoopDelay {
     };
   }
 
-  /** Of the last ten to twenty seconds: whether the process is late now. */
+  /**
+   * Of the last five to twenty seconds: whether the process is late now. Of a window that has just begun the 99th percentile is its worst sample, and
+   * one stall is no overload.
+   */
   get recentP99Seconds(): number {
-    return Math.max(this.#windows.at(-1)?.p99 ?? 0, this.#window().p99);
+    const last = this.#windows.at(-1)?.p99 ?? 0;
+    const isYoung = this.#clock.monotonic() - this.#windowStartedMs < minWindowMs;
+    return isYoung ? last : Math.max(last, this.#window().p99);
   }
 
   #schedule(): void {
+    this.#windowStartedMs = this.#clock.monotonic();
     this.#timer = this.#clock.after(windowMs, () => {
       this.#windows = [...this.#windows, this.#window()].slice(-windows);
       this.#monitor.reset();
