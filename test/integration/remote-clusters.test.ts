@@ -177,6 +177,68 @@ describe('a cluster that a Secret names', function () {
     }
   });
 
+  it('takes the detour where its own admission may change a stream', async () => {
+    const group = 'admissionregistration.k8s.io';
+    const resource = { group, resource: 'mutatingwebhookconfigurations' };
+    const { store, files } = clusters.far;
+    const proxied = async (): Promise<string> => readFile(files.connectionLog, 'utf8').catch(() => '');
+    store.create(resource, {
+      apiVersion: `${group}/v1`,
+      kind: 'MutatingWebhookConfiguration',
+      metadata: { name: 'rewriter' },
+      webhooks: [
+        {
+          name: 'rewriter.example',
+          failurePolicy: 'Ignore',
+          sideEffects: 'None',
+          admissionReviewVersions: ['v1'],
+          clientConfig: { url: 'https://127.0.0.1:1/' },
+          rules: [
+            { apiGroups: [''], apiVersions: ['v1'], operations: ['CONNECT'], resources: ['pods/exec'], scope: '*' },
+          ],
+        },
+      ],
+    });
+    // Its watch there begins with the first stream.
+    await clusters.secrets.put('mutated', clusters.secretData({ streams: 'kubelet' }));
+    const before = await proxied();
+    const run = await clusters.kubectl('mutated', ['exec', 'demo', '--', 'echo', 'out']);
+    expect([run.code, run.stdout.toString()]).to.deep.equal([0, 'out\n']);
+    expect((await proxied()).length).to.be.greaterThan(before.length);
+    store.delete({ ...resource, namespace: '', name: 'rewriter' });
+    await clusters.secrets.delete('mutated');
+  });
+
+  for (const streams of ['kubelet', 'apiserver']) {
+    it(`ends sessions whose pod is gone, by the ${streams}`, async () => {
+      const name = `far-impersonate-${streams}`;
+      await clusters.kubectl(name, ['run', 'short', '--image=busybox', '--', 'sleep', '600']);
+      await clusters.kubectl(name, ['wait', '--for=condition=Ready', 'pod/short', '--timeout=30s']);
+      const child = clusters.near.spawnKubectl([...clusters.args(name), 'port-forward', 'short', ':80'], {
+        context: 'kexer-alice',
+      });
+      const result = collect(child);
+      await new Promise((resolve) => {
+        child.stdout.once('data', resolve);
+      });
+      await clusters.kubectl(name, ['delete', 'pod', 'short', '--now']);
+      expect((await result).code).to.not.equal(null);
+    });
+  }
+
+  it('cuts a watch when its Secret is deleted', async () => {
+    await clusters.secrets.put('watched', clusters.secretData());
+    const child = clusters.near.spawnKubectl([...clusters.args('watched'), 'get', 'pods', '-w', '-o', 'name'], {
+      context: 'kexer-alice',
+    });
+    const result = collect(child);
+    await new Promise((resolve) => {
+      child.stdout.once('data', resolve);
+    });
+    await clusters.secrets.delete('watched');
+    expect((await result).stdout.toString()).to.contain('pod/demo');
+  });
+
   it('takes another content of its Secret at once', async () => {
     await clusters.secrets.put('changing', clusters.secretData({ identity: 'shared' }));
     const who = async (): Promise<string> =>

@@ -278,6 +278,19 @@ describe('PodWatches', () => {
     expect(source.openCount).to.equal(1);
   });
 
+  it('without that right in one cluster watches in another all the same', async () => {
+    const other = new Source();
+    source.refusal = new StatusError(forbidden({ group: '', resource: 'pods' }, 'demo', 'kexer cannot watch'));
+    open();
+    await pass(1000);
+    const there = sessions.open({ ...subject, podUid: 'u1' }, (message) => ends.push(message));
+    const leave = pods.follow(other, there);
+    await pass(1000);
+    expect([source.openCount, other.openCount]).to.deep.equal([0, 1]);
+    leave();
+    await quiet();
+  });
+
   it('does not follow the object of a static pod, nor what is no pod', async () => {
     const mirror = sessions.open({ ...subject, isMirrorPod: true }, (message) => ends.push(message));
     pods.follow(source, mirror);

@@ -3,6 +3,7 @@
 import { expect } from 'chai';
 
 import type { Cluster } from '../../src/clusters/cluster.ts';
+import { useQuestion } from '../../src/clusters/remote-identity.ts';
 import { makeUser } from '../../src/kube/user.ts';
 import { basisOf } from '../../src/streams/session-rights.ts';
 import { makeCall } from './support/calls.ts';
@@ -42,6 +43,22 @@ describe('basisOf', () => {
     const effectiveUser = makeUser({ name: 'bob', groups: ['ops'] });
     const { rights } = basisOf({ ...call, identity: { ...call.identity, effectiveUser } });
     expect(rights.map(({ user }) => user)).to.deep.equal([effectiveUser, call.caller.user]);
+  });
+
+  it('leaves what somebody may do in another cluster to that cluster, and asks for the use of its account', () => {
+    const useRight = useQuestion({ namespace: 'clusters', name: 'far' });
+    for (const more of [{}, { useRight }]) {
+      const far = { name: 'far', kind: 'remote', ...more } as unknown as Cluster;
+      const call = { ...makeCall(far, 'POST', 'pods/demo/exec'), clusterNamespace: 'clusters' };
+      const { rights } = basisOf(call);
+      const texts = rights.map(
+        ({ user, question }) => `${user.name} ${question.verb} ${question.resource}/${question.subresource}`,
+      );
+      expect(texts).to.deep.equal([
+        ...('useRight' in more ? ['alice use clusters/'] : []),
+        'alice create clusters/exec',
+      ]);
+    }
   });
 
   it('knows when the credential expires, if the caller does', () => {
