@@ -16,8 +16,10 @@ const wantedLifeSeconds = 3600;
 /** pkg/kubelet/token/token_manager.go: a token is renewed when a fifth of its life is left, up to ten seconds earlier. */
 const renewAfter = 0.8;
 const maxJitterMs = 10_000;
-/** Between a renewal that failed, or did not help against a 401, and the next, as long as the token in hand lives. */
+/** Between a renewal that failed and the next, as long as the token in hand lives. */
 const retryMs = 10_000;
+/** Between a renewal for a 401 and the next: an apiserver that refuses every token must not be asked for one with each call. */
+const refusedRetryMs = 1000;
 const timeoutMs = 10_000;
 
 export interface RequestedTokenOptions {
@@ -128,7 +130,7 @@ export class RequestedToken implements TokenSource {
         renewAtMs: askedAtMs + lifeMs * renewAfter - this.#random() * maxJitterMs,
         expiresAtMs: askedAtMs + lifeMs,
       };
-      this.#nextTryMs = this.#isRefused ? this.#clock.monotonic() + retryMs : 0;
+      this.#nextTryMs = this.#isRefused ? this.#clock.monotonic() + refusedRetryMs : 0;
       this.#isRefused = false;
       return text;
     } catch (error) {
