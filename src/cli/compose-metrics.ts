@@ -14,6 +14,7 @@ import * as definitions from '../observe/metrics/process-definitions.ts';
 import { ProcessMetrics } from '../observe/metrics/process-metrics.ts';
 import { Registry } from '../observe/metrics/registry.ts';
 import { RequestMetrics, type ReviewCacheCounts } from '../observe/metrics/request-metrics.ts';
+import * as requestDefinitions from '../observe/metrics/request-definitions.ts';
 import * as sessionDefinitions from '../observe/metrics/session-definitions.ts';
 import { SessionMetrics } from '../observe/metrics/session-metrics.ts';
 import { metricFailed } from '../observe/trace-lines.ts';
@@ -22,6 +23,7 @@ import type { RequestContext } from '../server/request-context.ts';
 import type { LimitName, RequestLimits } from '../server/request-limits.ts';
 import { MetricsAnswers } from '../server/metrics-answers.ts';
 import { RequestObserver, runningRequest } from '../server/request-observer.ts';
+import type { Server } from '../server/server.ts';
 import type { Detours } from '../streams/detour.ts';
 import type { PodWatches } from '../streams/pod-watch.ts';
 import type { SessionRegistry } from '../streams/registry.ts';
@@ -38,7 +40,7 @@ export interface MetricSources {
   readonly tokens: Pick<TokenAuthenticator, 'counts'>;
   readonly authorizer: Pick<Authorizer, 'counts'>;
   readonly limits: Pick<RequestLimits, 'counts' | 'refusedBy'>;
-  readonly strangerConnectionsRefused: () => number;
+  readonly connections: () => Server['connections'];
   readonly detours: Pick<Detours, 'counts'>;
   readonly rights: Pick<RightsWatch, 'counts' | 'size'>;
   readonly pods: Pick<PodWatches, 'size'>;
@@ -151,7 +153,9 @@ function readStreams(registry: Registry, { clusters, detours, rights, pods }: Me
 const limitedKinds = ['sessions', 'longRunning', 'requests'] as const;
 
 function readLimits(registry: Registry, sources: MetricSources, config: Config['limits']): void {
-  const { limits, tokens, authorizer, strangerConnectionsRefused } = sources;
+  const { limits, tokens, authorizer, connections } = sources;
+  registry.readOne(requestDefinitions.connections, () => connections().open);
+  registry.readOne(requestDefinitions.strangerConnections, () => connections().strangers);
   registry.read(definitions.limitInUse, () => {
     const counts = limits.counts();
     return limitedKinds.map((limit) => [{ limit }, counts[limit]] as const);
@@ -162,7 +166,7 @@ function readLimits(registry: Registry, sources: MetricSources, config: Config['
   registry.read(definitions.limitRefusals, () => {
     const refused: [limit: LimitName | 'strangerConnectionsPerSource' | RefusedReview, count: number][] = [
       ...limits.refusedBy(),
-      ['strangerConnectionsPerSource', strangerConnectionsRefused()],
+      ['strangerConnectionsPerSource', connections().refused],
       ['strangerRequestsPerSource', tokens.counts.refusedWaiting],
       ['tokenReviews', tokens.counts.refusedReviews],
       ['accessReviews', authorizer.counts.refused],

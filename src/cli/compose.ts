@@ -271,7 +271,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     tokens,
     authorizer,
     limits: requestLimits,
-    strangerConnectionsRefused: () => server.refusedConnections,
+    connections: () => server.connections,
     detours,
     rights,
     pods,

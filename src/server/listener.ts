@@ -144,9 +144,9 @@ export class Listener {
     return address.port;
   }
 
-  /** Connections that were not taken because their address has too many. */
-  get refusedConnections(): number {
-    return this.#strangers.refused;
+  /** Open ones, those of them on which nobody has been authenticated yet, and how many were not taken because their address has too many. */
+  get connections(): { readonly open: number; readonly strangers: number; readonly refused: number } {
+    return { open: this.#sockets.size, strangers: this.#strangers.size, refused: this.#strangers.refused };
   }
 
   /** New connections get the new pair; those that exist keep theirs. */

@@ -85,8 +85,8 @@ export class Server {
     return this.#listener.listen(options);
   }
 
-  get refusedConnections(): number {
-    return this.#listener.refusedConnections;
+  get connections(): Listener['connections'] {
+    return this.#listener.connections;
   }
 
   /** What is under way now. */

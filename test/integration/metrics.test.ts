@@ -242,7 +242,8 @@ describe('/metrics of a kexer process', function () {
       // `ready\n` of the one that runs, `hello\n` of the one that has ended.
       expect(valueOf(families, 'kexer_session_bytes_total', { kind: 'exec', direction: 'out' })).to.equal(12);
       const text = (await ask('/metrics', bearer(sandbox.tokens.viewer))).body;
-      expect(text).to.not.match(/demo|ticker|nobody|alice|viewer|127\.0\.0\.1/);
+      expect(text.replaceAll(/^#.*$/gm, '')).to.not.match(/demo|ticker|nobody|alice|viewer|127\.0\.0\.1/);
+      expect(valueOf(families, 'kexer_connections', {})).to.be.at.least(3);
     } finally {
       for (const child of hold) child.kill('SIGKILL');
       await Promise.all(waiting);

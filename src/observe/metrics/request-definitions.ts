@@ -68,6 +68,20 @@ export const tlsHandshakeErrors = define({
   origin: 'kube-apiserver',
 });
 
+export const connections = define({
+  name: 'kexer_connections',
+  kind: 'gauge',
+  help: 'Open TLS connections of clients, those of sessions included.',
+  labels: {},
+});
+
+export const strangerConnections = define({
+  name: 'kexer_stranger_connections',
+  kind: 'gauge',
+  help: 'Connections on which nobody has been authenticated yet, handshakes included.',
+  labels: {},
+});
+
 const result = '`success`, `failure` (401) or `error` (kube-apiserver could not be asked)';
 
 export const authenticationAttempts = define({
