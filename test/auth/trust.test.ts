@@ -126,4 +126,46 @@ describe('TrustWatch', () => {
     expect(states).to.deep.equal([made.clientCa.cert, made.strangerCa.cert, undefined]);
     expect(problems).to.have.length(1);
   });
+
+  it('says that the ConfigMap is missing, and has loaded when it is there, even if it goes again', async () => {
+    const sinks: AnswerSink[] = [];
+    const watching = Promise.withResolvers<void>();
+    const client = {
+      userAgent: 'kexer/test',
+      json: () => Promise.resolve({ metadata: { resourceVersion: '1' }, items: [] }),
+      stream: (_request: unknown, sink: AnswerSink) => {
+        sinks.push(sink);
+        watching.resolve();
+        return { pause() {}, resume() {}, abort: (reason: Error) => sink.onError(reason) };
+      },
+    };
+    let missing = 0;
+    const trust = new TrustWatch({ client, clock: new FakeClock(), onMissing: () => (missing += 1) });
+    const refused = new AbortController();
+    const given = trust.whenLoaded(refused.signal).catch((error: unknown) => String(error));
+    trust.start();
+    await watching.promise;
+    const states = [[trust.hasSynced, trust.hasLoaded, missing]];
+    refused.abort();
+    expect(await given).to.match(
+      /Cannot wait longer for the ConfigMap kube-system\/extension-apiserver-authentication/,
+    );
+    const loaded = trust.whenLoaded();
+    const event = (type: string, resourceVersion: string): void => {
+      const metadata = { name: 'extension-apiserver-authentication', namespace: 'kube-system', resourceVersion };
+      sinks[0]?.onData(Buffer.from(`${JSON.stringify({ type, object: { metadata, data: {} } })}\n`));
+    };
+    sinks[0]?.onHead({ status: 200, reason: '', headers: [] }, { pause() {}, resume() {}, abort() {} });
+    event('ADDED', '2');
+    await loaded;
+    states.push([trust.hasSynced, trust.hasLoaded, missing]);
+    event('DELETED', '3');
+    states.push([trust.hasSynced, trust.hasLoaded, missing]);
+    await trust.stop();
+    expect(states).to.deep.equal([
+      [true, false, 1],
+      [true, true, 1],
+      [true, true, 2],
+    ]);
+  });
 });

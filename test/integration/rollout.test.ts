@@ -61,7 +61,7 @@ describe('a rolling update', function () {
     query.set('stdin', String(onOpen !== undefined));
     return execSpdy(
       {
-        url: `https://localhost:${balancer.port}${outer}/api/v1/namespaces/default/pods/demo/exec?${query}`,
+        url: `https://localhost:${balancer.port}${outer}/api/v1/namespaces/default/pods/demo/exec?${query.toString()}`,
         token: sandbox.tokens.alice,
       },
       {
@@ -106,11 +106,11 @@ describe('a rolling update', function () {
 
   /** A client that begins a session when its last one has ended, until it is told to stop. */
   function keepBeginning(): { stop(): Promise<{ begun: number; failed: string[] }> } {
-    let isOver = false;
+    const over = new AbortController();
     let begun = 0;
     const failed: string[] = [];
     const run = async (): Promise<void> => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         begun += 1;
         const outcome = await exec(['echo', 'new']).then(
           ({ stdout, exit }) => `${stdout.toString().trim()} ${JSON.stringify(exit)}`,
@@ -122,7 +122,7 @@ describe('a rolling update', function () {
     const running = run();
     return {
       stop: async () => {
-        isOver = true;
+        over.abort();
         await running;
         return { begun, failed };
       },

@@ -6,7 +6,7 @@ import { StatusError } from '../../src/kube/status.ts';
 import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
 import type { Answer } from '../../src/server/answer.ts';
 import { discoveryAnswer } from '../../src/server/discovery.ts';
-import { Health } from '../../src/server/health.ts';
+import { asksForReasons, Health } from '../../src/server/health.ts';
 import { Shutdown } from '../../src/server/shutdown.ts';
 import { VersionInfo } from '../../src/server/version-info.ts';
 
@@ -144,6 +144,30 @@ describe('Health', () => {
       body: '[+]ping ok\n[-]node-informer failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n',
     });
     expect(health.answer('/livez', noQuery)?.status).to.equal(200);
+  });
+
+  it('tells reasons to callers that are known and ask for them, and to nobody else', () => {
+    const shutdown = new Shutdown();
+    shutdown.startStopping();
+    const health = new Health({ shutdown }, [
+      { name: 'nodes', isHealthy: () => false, reason: () => 'no right', note: () => 'never told' },
+      { name: 'bundle', isHealthy: () => true, reason: () => 'never told', note: () => 'foreign' },
+      { name: 'well', isHealthy: () => true, note: () => '' },
+      { name: 'silent', isHealthy: () => false },
+    ]);
+    const told =
+      '[+]ping ok\n[-]nodes failed: no right\n[+]bundle ok: foreign\n[+]well ok\n[-]silent failed: reason withheld\n' +
+      '[-]shutdown failed: kexer is stopping\nreadyz check failed\n';
+    expect(health.answer('/readyz', verbose, true)).to.deep.include({ status: 500, body: told });
+    for (const answer of [health.answer('/readyz', verbose, false), health.answer('/readyz', noQuery, true)]) {
+      expect(answer?.body).to.contain('[-]nodes failed: reason withheld\n[+]bundle ok\n');
+    }
+    expect(['/readyz', '/livez', '/healthz'].map((path) => asksForReasons(path, verbose))).to.deep.equal([
+      true,
+      true,
+      true,
+    ]);
+    expect([asksForReasons('/readyz', noQuery), asksForReasons('/version', verbose)]).to.deep.equal([false, false]);
   });
 
   it('is not ready as soon as it stops', () => {
