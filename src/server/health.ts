@@ -49,7 +49,8 @@ export class Health {
 
   /** What /readyz asks for; all of it must be so. */
   readiness(): readonly HealthCheck[] {
-    return [...this.#readiness, { name: 'shutdown', isHealthy: () => !this.#shutdown.isStopping }];
+    const isHealthy = (): boolean => !this.#shutdown.isStopping;
+    return [...this.#readiness, { name: 'shutdown', isHealthy, reason: () => 'kexer is stopping' }];
   }
 }
 

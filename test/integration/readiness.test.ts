@@ -112,7 +112,7 @@ describe('readiness', function () {
   it('outlives kube-apiserver, and so do discovery and the sessions that run', async () => {
     const opened = Promise.withResolvers<SpdyClient>();
     const command = new URLSearchParams(
-      ['sh', '-c', 'echo begin; read line; echo "$line"; exit 7'].map((word) => ['command', word]),
+      ['sh', '-c', 'echo begin; read line; echo "$line"; exit 7'].map((word): [string, string] => ['command', word]),
     );
     const session = execSpdy(
       {

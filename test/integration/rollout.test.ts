@@ -56,7 +56,7 @@ describe('a rolling update', function () {
   }
 
   function exec(command: readonly string[], onOpen?: (client: SpdyClient) => void): Promise<ExecResult> {
-    const query = new URLSearchParams(command.map((word) => ['command', word]));
+    const query = new URLSearchParams(command.map((word): [string, string] => ['command', word]));
     query.set('stdout', 'true');
     query.set('stdin', String(onOpen !== undefined));
     return execSpdy(
