@@ -10,7 +10,7 @@ import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
 
 import { AnswerGuard, type AnswerJudge } from './answer-judge.ts';
 import type { Call } from './call.ts';
-import type { ApiAnswer, ApiRequest, UpgradeRoute } from './cluster.ts';
+import type { ApiAnswer, ApiRequest, Cluster, UpgradeRoute } from './cluster.ts';
 
 /** How long a connection for an upgrade may take: kube-apiserver's own dial deadline towards kubelets is 30 s, a near peer needs less. */
 const dialTimeoutMs = 10_000;
@@ -28,14 +28,21 @@ export interface ClusterCallsDeps {
 }
 
 export class ClusterCalls {
+  /** Bound, so that a cluster has them as its own. */
+  readonly exchange: Cluster['exchange'];
+  readonly stream: Cluster['stream'];
+  readonly dialUpgrade: Cluster['dialUpgrade'];
   readonly #deps: ClusterCallsDeps;
 
   constructor(deps: ClusterCallsDeps) {
     this.#deps = deps;
+    this.exchange = (call, request) => this.post(call, request);
+    this.stream = (call, request, sink) => this.#stream(call, request, sink);
+    this.dialUpgrade = (call, request, signal) => this.#dialUpgrade(call, request, signal);
   }
 
-  /** See {@link Cluster.exchange}. */
-  async exchange(
+  /** An exchange that may have a body. See {@link Cluster.exchange}. */
+  async post(
     call: Call,
     request: ApiRequest & { timeoutMs: number; signal: AbortSignal; isRetriedOnce?: boolean; body?: Buffer },
   ): Promise<ApiAnswer> {
@@ -50,8 +57,7 @@ export class ClusterCalls {
     return answer;
   }
 
-  /** See {@link Cluster.stream}. */
-  stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
+  #stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
     const judge = this.#deps.judgeOf(call);
     const { explain } = this.#deps;
     const explained = explain === undefined ? sink : new ExplainedSink(sink, explain);
@@ -59,8 +65,7 @@ export class ClusterCalls {
     return this.#deps.clientOf(call).stream({ ...request, headers: this.#headersOf(call, request.headers) }, guarded);
   }
 
-  /** See {@link Cluster.dialUpgrade}. */
-  async dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute> {
+  async #dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute> {
     const settings = await this.#deps.clientOf(call).dialSettings();
     const dial = { ...settings, timeoutMs: dialTimeoutMs, signal };
     const dialling = settings.isTls ? dialTls({ ...dial, alpn: ['http/1.1'] }) : dialTcp(dial);

@@ -9,11 +9,18 @@ import type { UserInfo } from '../kube/user.ts';
 
 import type { AnswerJudge } from './answer-judge.ts';
 
-/** For a call that the impersonator carries as `effectiveUser`. */
-export function impersonatorJudge(effectiveUser: UserInfo): AnswerJudge {
+/**
+ * For a call that the impersonator carries as `effectiveUser`.
+ * @param onUnauthorized kube-apiserver itself does not accept the credential; never called for the 401 of an application.
+ */
+export function impersonatorJudge(effectiveUser: UserInfo, onUnauthorized: () => void = () => {}): AnswerJudge {
   return {
     mayRefuse: ({ status }) => status === 401 || status === 403,
-    refusal: ({ status }, body) => refusedImpersonator(status, body, effectiveUser),
+    refusal: ({ status }, body) => {
+      const refusal = refusedImpersonator(status, body, effectiveUser);
+      if (refusal !== undefined && status === 401) onUnauthorized();
+      return refusal;
+    },
   };
 }
 

@@ -1,14 +1,12 @@
 // The cluster kexer runs in. A user's call leaves by one of two clients that kexer itself has no rights on: one without a credential,
 // whose requests carry the caller's own token, and the impersonator's. Kexer's own client only looks up pods, nodes and versions.
 
-import type { Readable } from 'node:stream';
-
 import type { Caller } from '../auth/caller.ts';
 import type { RemoteHeaderNames } from '../auth/outgoing-headers.ts';
 import type { OutgoingIdentities, OutgoingIdentity } from '../auth/outgoing.ts';
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
-import type { AnswerController, AnswerSink, KubeClient } from '../kube/client.ts';
+import type { KubeClient } from '../kube/client.ts';
 import type { Informer } from '../kube/informer.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
@@ -17,17 +15,7 @@ import type { AnswerJudge } from './answer-judge.ts';
 import type { Call } from './call.ts';
 import { ClusterCalls } from './cluster-calls.ts';
 import { ClusterReads } from './cluster-reads.ts';
-import type {
-  ApiAnswer,
-  ApiRequest,
-  Cluster,
-  KubeletAccess,
-  NodeObject,
-  PodObject,
-  PodWatchHandlers,
-  ServerVersion,
-  UpgradeRoute,
-} from './cluster.ts';
+import type { Cluster, KubeletAccess, NodeObject, PodObject, PodWatchHandlers, ServerVersion } from './cluster.ts';
 import { impersonatorJudge } from './impersonator-guard.ts';
 import type { StreamRoute } from './stream-route.ts';
 
@@ -42,6 +30,8 @@ export interface LocalClusterDeps {
   readonly bare: KubeClient;
   /** Undefined: impersonation is off. */
   readonly impersonator: KubeClient | undefined;
+  /** kube-apiserver answered 401 to its credential. */
+  readonly onImpersonatorRefused?: (() => void) | undefined;
   readonly identities: Pick<OutgoingIdentities, 'resolve'>;
   readonly nodes: Pick<Informer<NodeObject>, 'get'>;
   readonly kubelet: KubeletAccess;
@@ -55,8 +45,10 @@ export class LocalCluster implements Cluster {
   readonly kind = 'local';
   readonly kubelet: KubeletAccess;
   readonly streamRoute: StreamRoute;
+  readonly exchange: Cluster['exchange'];
+  readonly stream: Cluster['stream'];
+  readonly dialUpgrade: Cluster['dialUpgrade'];
   readonly #deps: LocalClusterDeps;
-  readonly #calls: ClusterCalls;
   readonly #reads: ClusterReads;
 
   constructor(deps: LocalClusterDeps) {
@@ -64,12 +56,15 @@ export class LocalCluster implements Cluster {
     this.streamRoute = deps.streamRoute;
     this.#deps = deps;
     this.#reads = new ClusterReads({ client: deps.own, clock: deps.clock });
-    this.#calls = new ClusterCalls({
+    const calls = new ClusterCalls({
       clientOf: (call) => this.#clientOf(call),
       judgeOf: (call) => this.judgeOf(call),
       remoteHeaderNames: deps.remoteHeaderNames,
       ownHeaders: [],
     });
+    this.exchange = calls.exchange;
+    this.stream = calls.stream;
+    this.dialUpgrade = calls.dialUpgrade;
   }
 
   async identify(caller: Caller, inbound: RawHeaders, inner: RequestInfo): Promise<OutgoingIdentity> {
@@ -90,22 +85,8 @@ export class LocalCluster implements Cluster {
   }
 
   judgeOf({ identity }: Pick<Call, 'identity'>): AnswerJudge | undefined {
-    return identity.credential === 'impersonator' ? impersonatorJudge(identity.effectiveUser) : undefined;
-  }
-
-  exchange(
-    call: Call,
-    request: ApiRequest & { timeoutMs: number; signal: AbortSignal; isRetriedOnce?: boolean },
-  ): Promise<ApiAnswer> {
-    return this.#calls.exchange(call, request);
-  }
-
-  stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
-    return this.#calls.stream(call, request, sink);
-  }
-
-  dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute> {
-    return this.#calls.dialUpgrade(call, request, signal);
+    if (identity.credential !== 'impersonator') return undefined;
+    return impersonatorJudge(identity.effectiveUser, this.#deps.onImpersonatorRefused);
   }
 
   pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject> {

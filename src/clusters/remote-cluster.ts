@@ -1,8 +1,6 @@
 // A cluster that a Secret names. Whatever goes there, a user's calls, kexer's own reads and streams to its kubelets, goes with the credential in
 // the Secret and no other. One object is one content of the Secret: a changed Secret is another object, and calls that run keep theirs.
 
-import type { Readable } from 'node:stream';
-
 import type { Authorizer } from '../auth/authorize.ts';
 import type { Caller } from '../auth/caller.ts';
 import type { RemoteHeaderNames } from '../auth/outgoing-headers.ts';
@@ -11,7 +9,7 @@ import type { Clock } from '../base/clock.ts';
 import { describeError, KexerError } from '../base/errors.ts';
 import { TtlCache } from '../base/ttl-cache.ts';
 import type { AddressGuard } from '../kube/address-guard.ts';
-import { type AnswerController, type AnswerSink, KubeClient } from '../kube/client.ts';
+import { KubeClient } from '../kube/client.ts';
 import { type AccessQuestion, accessReviewSpec } from '../kube/reviews.ts';
 import { fixedCertificate, fixedToken } from '../kube/sources.ts';
 import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
@@ -26,14 +24,12 @@ import { ClusterReads } from './cluster-reads.ts';
 import type { ClusterSpec } from './cluster-secret.ts';
 import type {
   ApiAnswer,
-  ApiRequest,
   Cluster,
   KubeletAccess,
   NodeObject,
   PodObject,
   PodWatchHandlers,
   ServerVersion,
-  UpgradeRoute,
 } from './cluster.ts';
 import type { OwnMark } from './own-mark.ts';
 import { remoteIdentity, remoteUser, useQuestion } from './remote-identity.ts';
@@ -70,6 +66,9 @@ export class RemoteCluster implements Cluster {
   readonly kubelet: KubeletAccess;
   readonly streamRoute: RemoteStreamRoute;
   readonly useRight?: AccessQuestion;
+  readonly exchange: Cluster['exchange'];
+  readonly stream: Cluster['stream'];
+  readonly dialUpgrade: Cluster['dialUpgrade'];
   /** NAMESPACE/NAME */
   readonly #fullName: string;
   readonly #deps: RemoteClusterDeps;
@@ -101,6 +100,9 @@ export class RemoteCluster implements Cluster {
       ownHeaders: [deps.mark.header],
       explain: (error) => this.#explained(error),
     });
+    this.exchange = this.#calls.exchange;
+    this.stream = this.#calls.stream;
+    this.dialUpgrade = this.#calls.dialUpgrade;
     this.#nodes = new TtlCache({ clock }, { maxEntries: maxNodes });
   }
 
@@ -116,26 +118,11 @@ export class RemoteCluster implements Cluster {
     return remoteJudge({ name: this.#fullName, inner: call.inner, impersonated });
   }
 
-  exchange(
-    call: Call,
-    request: ApiRequest & { timeoutMs: number; signal: AbortSignal; isRetriedOnce?: boolean },
-  ): Promise<ApiAnswer> {
-    return this.#calls.exchange(call, request);
-  }
-
-  stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
-    return this.#calls.stream(call, request, sink);
-  }
-
-  dialUpgrade(call: Call, request: ApiRequest, signal: AbortSignal): Promise<UpgradeRoute> {
-    return this.#calls.dialUpgrade(call, request, signal);
-  }
-
   /** By a review of that cluster about the call's own identity there, which everybody may ask for. */
   async requireVerb(call: Call, verb: string, signal: AbortSignal): Promise<void> {
     const question = { ...call.inner.info, verb };
     const { resourceAttributes } = accessReviewSpec(call.caller.user, question) as { resourceAttributes?: object };
-    const answer = await this.#calls.exchange(call, {
+    const answer = await this.#calls.post(call, {
       method: 'POST',
       target: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
       headers: [
