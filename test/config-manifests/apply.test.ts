@@ -7,7 +7,7 @@ import { expect } from 'chai';
 
 import { needsKubectl } from '../support/kubectl.ts';
 import { cloneConfig } from './support/clone.ts';
-import { aggregatedKubeconfig, directKubeconfig, letUse, servingAuthority } from './support/clients.ts';
+import { aggregatedKubeconfig, directKubeconfig, kexerPath, letUse, servingAuthority } from './support/clients.ts';
 import { TestCluster } from './support/cluster.ts';
 import { kustomize } from './support/manifests.ts';
 
@@ -61,10 +61,16 @@ describe('kubectl apply -k config/', function () {
   });
 
   it('says to callers without a token of their own what is missing', async () => {
-    const file = aggregatedKubeconfig(cluster);
-    const { code, stderr } = await cluster.kubectl(['--kubeconfig', file, 'exec', 'demo', '--', 'true']);
+    const path = `${kexerPath}/api/v1/namespaces/default/pods/demo`;
+    const { code, stderr } = await cluster.kubectl([
+      '--kubeconfig',
+      aggregatedKubeconfig(cluster),
+      'get',
+      '--raw',
+      path,
+    ]);
     expect(code).to.equal(1);
-    expect(stderr).to.contain('identity.impersonation');
+    expect(stderr).to.contain('Error from server (Forbidden)').and.contain('identity.impersonation');
   });
 
   it('sends streams to the kubelets, by a token that kexer asks for', async () => {

@@ -100,7 +100,7 @@ describe('sample/', function () {
     expect([stdout, stderr, code]).to.deep.equal(['hello\n', '', 0]);
   });
 
-  it('cluster-secret.yaml names a second cluster', async () => {
+  it('clusters/shared.yaml names a second cluster', async () => {
     const robot = ['--kubeconfig', staging.files.kubeconfig, '-n', 'default'];
     await cluster.mustKubectl([...robot, 'create', 'serviceaccount', 'kexer-remote']);
     await cluster.mustKubectl([
@@ -111,23 +111,27 @@ describe('sample/', function () {
       '--clusterrole=cluster-admin',
       '--serviceaccount=default:kexer-remote',
     ]);
-    const secret = sample('cluster-secret.yaml', {
-      'https://staging.example.com:6443': staging.apiserver.url,
-      'caData: CA': `caData: ${readFileSync(staging.files.servingCaFile).toString('base64')}`,
-      'token: TOKEN': `token: ${(await cluster.mustKubectl([...robot, 'create', 'token', 'kexer-remote'])).trim()}`,
+    const secret = sample('clusters/shared.yaml', {
+      'https://far.example.com:6443': staging.apiserver.url,
+      'caData: REPLACE': `caData: ${readFileSync(staging.files.servingCaFile).toString('base64')}`,
+      'token: REPLACE': `token: ${(await cluster.mustKubectl([...robot, 'create', 'token', 'kexer-remote'])).trim()}`,
     });
     await cluster.mustKubectl(['apply', '-f', '-'], { stdin: secret });
-    const rights = [
-      '--verb=get,create,use',
-      '--resource=clusters.backup.cv.io/exec',
-      '--resource=clusters.backup.cv.io',
-    ];
-    await cluster.mustKubectl(['-n', 'clusters', 'create', 'role', 'staging', ...rights]);
-    await cluster.mustKubectl(['-n', 'clusters', 'create', 'rolebinding', 'staging', '--role=staging', '--user=alice']);
+    for (const role of ['kexer-user', 'kexer-shared-cluster-user']) {
+      await cluster.mustKubectl([
+        '-n',
+        'clusters',
+        'create',
+        'rolebinding',
+        role,
+        `--clusterrole=${role}`,
+        '--user=alice',
+      ]);
+    }
     const file = await kubeconfig();
     const text = readFileSync(file, 'utf8').replace(
       kexerPath,
-      '/apis/backup.cv.io/v1/namespaces/clusters/clusters/staging/exec',
+      '/apis/backup.cv.io/v1/namespaces/clusters/clusters/far/exec',
     );
     writeFileSync(file, text);
     const answer = await cluster.kubectl(['--kubeconfig', file, 'exec', 'demo', '--', 'echo', 'from staging']);

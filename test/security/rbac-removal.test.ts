@@ -255,7 +255,7 @@ describe('a kexer without one of its rights', function () {
   /** The config in which a right matters, if it is another than the sandbox's. */
   async function configOf(row: TableRight): Promise<string | undefined> {
     if (rightText(row, row.verbs) === kubeletTokens) return configWithKubeletToken();
-    if (row.file === 'certificates.yaml') return configWithCertificates();
+    if (row.file === 'certificates.yaml' || row.file === 'api-service.yaml') return configWithCertificates();
     if (row.resource === 'secrets' || row.verbs.includes('use')) return configWithClusters();
     return row.resource === 'endpointslices' ? configWithPeers() : undefined;
   }

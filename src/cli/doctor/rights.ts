@@ -58,7 +58,7 @@ const groups = [
 const own = { holder: 'kexer', file: 'kexer.yaml', isNeeded: always } as const;
 const ownDirect = { ...own, isNeeded: direct };
 const secret = { ...own, file: 'certificates.yaml', isNeeded: makesCertificates };
-const apiService = { ...own, file: 'certificates.yaml', isNeeded: writesCaBundle };
+const apiService = { ...own, file: 'api-service.yaml', isNeeded: writesCaBundle };
 const impersonator = {
   holder: 'kexer-impersonator',
   file: 'impersonation/impersonator.yaml',

@@ -196,6 +196,7 @@ const functions: ReadonlyMap<string, (...args: unknown[]) => unknown> = new Map<
   ['gt', (a, b) => Number(a) > Number(b)],
   ['int', (value) => BigInt(Math.trunc(Number(value)))],
   ['list', (...args) => args],
+  ['ternary', (yes, no, condition) => (isTrue(condition) ? yes : no)],
   [
     'dict',
     (...args) => Object.fromEntries(args.flatMap((key, at) => (at % 2 === 0 ? [[textOf(key), args[at + 1]]] : []))),

@@ -2,7 +2,7 @@
 
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -40,9 +40,9 @@ function isManifest(value: unknown): value is Manifest {
   return typeof value === 'object' && value !== null && 'apiVersion' in value && 'kind' in value && 'metadata' in value;
 }
 
-/** What `kubectl apply -k FOLDER` would send. @param folder below the repository. */
+/** What `kubectl apply -k FOLDER` would send. @param folder of the repository, or anywhere. */
 export async function kustomize(folder: string): Promise<Manifest[]> {
-  const { stdout } = await run('kubectl', ['kustomize', join(root, folder)], { maxBuffer: 16 * 1024 * 1024 });
+  const { stdout } = await run('kubectl', ['kustomize', resolve(root, folder)], { maxBuffer: 16 * 1024 * 1024 });
   return parseManifests(stdout);
 }
 
