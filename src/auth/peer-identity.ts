@@ -41,9 +41,18 @@ export class PeerIdentity {
     return {
       isTrusted: false,
       expiresAtMs: nowMs,
-      reason: verdict.reason === '' ? 'it or an issuer is expired or not yet valid' : verdict.reason,
+      reason: verdict.reason === '' ? timeReason(verdict, nowMs) : verdict.reason,
     };
   }
+}
+
+/** Both times side by side tell a wrong clock from a certificate that is over. */
+function timeReason({ windows }: ChainVerdict, nowMs: number): string {
+  const fromMs = Math.min(...windows.map((window) => window.fromMs));
+  const toMs = Math.max(...windows.map((window) => window.toMs));
+  const text = (ms: number): string => new Date(ms).toISOString();
+  const span = `it counts from ${text(fromMs)} to ${text(toMs)}`;
+  return `${span}, with its issuers, and this machine's clock shows ${text(nowMs)}`;
 }
 
 /** What the client of `socket` showed; undefined: no certificate. Once for each connection, and kept for its life. */

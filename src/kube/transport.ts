@@ -303,6 +303,7 @@ function identityCheck(checkPeer: PeerCheck): (name: string, certificate: PeerCe
 /** OpenSSL's and Node's codes for a peer that could not be verified or a handshake that failed. */
 const tlsCode =
   /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|EPROTO)/;
+const timeCode = /^CERT_(NOT_YET_VALID|HAS_EXPIRED)$/;
 /** Node's codes for what may not stand in a request's head. */
 const unwritableCode =
   /^(ERR_INVALID_CHAR|ERR_UNESCAPED_CHARACTERS|ERR_INVALID_HTTP_TOKEN|ERR_HTTP_INVALID_HEADER_VALUE|ERR_INVALID_ARG)/;
@@ -312,6 +313,13 @@ function transportError(cause: unknown, authority: string, hasHead: boolean): Ke
   if (cause instanceof KexerError) return cause;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   if (hasHead) return new KexerError('cut', `Cannot read the whole answer of the apiserver at ${authority}`, { cause });
+  if (timeCode.test(code)) {
+    // Side by side with the certificate's own times it tells a wrong clock from a wrong certificate.
+    const shown = new Date().toISOString();
+    return new KexerError('tls', `Cannot trust the apiserver at ${authority} by a clock that shows ${shown}`, {
+      cause,
+    });
+  }
   if (tlsCode.test(code)) {
     return new KexerError('tls', `Cannot trust the apiserver at ${authority}`, { cause });
   }
