@@ -13,6 +13,8 @@ import type { Logger } from '../observe/logger.ts';
 
 export interface Impersonator {
   readonly credential: Credential;
+  /** kube-apiserver does not accept the credential: the next call has another, where there is another to be had. */
+  readonly refused?: () => void;
   /** Only of a token that kexer asks for: how often it did. */
   readonly tokens?: Pick<RequestedToken, 'counts' | 'expiresAtMs'>;
   /** Asks for the first token, so that what is missing is known before somebody needs it. Never rejects. */
@@ -33,7 +35,14 @@ export async function composeImpersonator(
     const ask = async (): Promise<void> => {
       await token.read().catch(() => {}); // it was logged, and the first call that needs one tries again
     };
-    return { credential: { kind: 'token', token }, tokens: token, start: ask };
+    // Not for every 401 that passes, which may be an application's behind a proxy subresource: nobody must make kexer ask for tokens.
+    const read = (): Promise<string> => token.read();
+    return {
+      credential: { kind: 'token', token: { read, invalidate: () => {} } },
+      refused: () => token.invalidate(),
+      tokens: token,
+      start: ask,
+    };
   }
   if (tokenFile !== undefined) {
     const token = fileToken({ clock }, tokenFile);

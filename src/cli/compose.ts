@@ -162,6 +162,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     own,
     bare,
     impersonator,
+    onImpersonatorRefused: impersonation?.refused,
     identities,
     nodes,
     kubelet: kubelet.access,

@@ -69,6 +69,23 @@ describe('AnswerGuard with impersonatorJudge', () => {
     });
   }
 
+  it('tells of a 401 of kube-apiserver, and of nothing else', () => {
+    let told = 0;
+    const judge = impersonatorJudge(makeUser({ name: 'eve' }), () => (told += 1));
+    const tell = (status: number, answer: Buffer): number => {
+      told = 0;
+      judge.refusal({ status, headers: [] }, answer);
+      return told;
+    };
+    expect([
+      tell(401, encodeStatus(unauthorized())),
+      tell(401, Buffer.from('log in')),
+      tell(403, body),
+      tell(403, plain),
+      tell(200, body),
+    ]).to.deep.equal([1, 0, 0, 0, 0]);
+  });
+
   it('says which rights the impersonator may lack, and keeps the words of kube-apiserver for the log', () => {
     const user = makeUser({
       name: 'system:serviceaccount:a:b',

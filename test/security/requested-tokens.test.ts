@@ -139,6 +139,34 @@ describe('tokens that kexer asks for', () => {
     expect(askedFor(mark)).to.have.length(1);
   });
 
+  it('are renewed for kube-apiserver’s 401 on an upgrade too, and for no 401 of an application', async () => {
+    expect(await carried()).to.equal('200');
+    const { certificate } = await stage().user();
+    const client = stage().client(stage().direct, { certificate });
+    const path = '/api/v1/namespaces/default/services/web/proxy/';
+    const upgrade = { method: 'GET', path, headers: [...spdy.slice(0, 1), ['Upgrade', 'chat'] as const] };
+    const unauthorized = { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'Unauthorized', code: 401 };
+    const answers: Readonly<Record<string, Buffer>> = {
+      application: cannedAnswer(401, 'log in, please'),
+      'kube-apiserver': cannedAnswer(401, { ...unauthorized, message: 'Unauthorized' }),
+    };
+    const renewals: Record<string, number> = {};
+    for (const [who, answer] of Object.entries(answers)) {
+      stage().tap.intercept = ({ target }) => (target === path ? { answer } : undefined);
+      const mark = stage().tap.mark();
+      await client.upgrade(upgrade);
+      if (who === 'application') await client.ask({ method: 'GET', path });
+      stage().tap.intercept = undefined;
+      expect(await carried()).to.equal('200');
+      renewals[who] = askedFor(mark).length;
+      if (who === 'application') continue;
+      // A second passes before another one may be asked for.
+      while (askedFor(mark).length === 0) expect(await carried()).to.equal('200');
+      renewals[who] = askedFor(mark).length;
+    }
+    expect(renewals).to.deep.equal({ application: 0, 'kube-apiserver': 1 });
+  });
+
   it('towards kubelets of an account that was made anew under the name are no good, and are renewed once', async () => {
     const { sandbox } = stage();
     const config = parse(await readFile(sandbox.files.kexerConfig, 'utf8')) as { kubelet: Record<string, unknown> };
