@@ -81,6 +81,7 @@ class Run {
   #isFired = false;
   #wasOpen = false;
   #hasLeft = false;
+  #isOver = false;
   #leaveTimer: NodeJS.Timeout | undefined;
 
   constructor(stage: FaultStage, plan: RunPlan, victim: KexerProcess | undefined, total: number | undefined) {
@@ -103,6 +104,8 @@ class Run {
       const report = this.#ownEnd(await this.#withDeadline(this.#session.done));
       return { report, expected: prepared.expected, isFired: this.#isFired, wasOpen: this.#wasOpen };
     } finally {
+      // Its last bytes may pass after its end: what they set off then, nobody would repair.
+      this.#isOver = true;
       clearTimeout(this.#leaveTimer);
       stage.clientProxy.drop();
       for (const repair of this.#repairs) await repair();
@@ -137,6 +140,7 @@ class Run {
   }
 
   #fire(act: Act): void {
+    if (this.#isOver) return;
     this.#isFired = true;
     this.#wasOpen = this.#session?.isOpen ?? false;
     const stage = this.#stage;
