@@ -18,6 +18,7 @@ import { keepAlive } from '../net/keep-alive.ts';
 
 import type { AnyRequest, Exchange } from './request-context.ts';
 import { closeSession, SessionIdle } from './session-idle.ts';
+import { watchSession } from './session-keepalive.ts';
 import { Strangers } from './strangers.ts';
 
 export interface Connection {
@@ -72,6 +73,8 @@ const defaultMaxHeaderBytes = 64 * 1024;
 const maxHeaderLines = 1000;
 /** As kube-apiserver: one kubectl or informer factory multiplexes its watches on one connection. */
 const maxStreamsPerConnection = 250;
+/** As on other legs to clients: pings for load balancers, and the time that Linux resends to a machine that is gone. */
+const http2Keepalive = { intervalMs: 30_000, limitMs: 900_000 } as const;
 const streamWindowBytes = 256 * 1024;
 const connectionWindowBytes = 1024 * 1024;
 
@@ -275,6 +278,7 @@ export class Listener {
         this.#connections.set(session, this.#arriving);
         this.#sessionOf.set(this.#arriving, session);
       }
+      watchSession(session, http2Keepalive);
       session.once('close', () => this.#sessions.delete(session));
       session.setLocalWindowSize(connectionWindowBytes);
     });
