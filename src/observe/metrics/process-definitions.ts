@@ -138,15 +138,6 @@ export const heapTotal = nodejs('heap_size_total_bytes', 'Process heap size from
 export const heapUsed = nodejs('heap_size_used_bytes', 'Process heap size used from Node.js in bytes.');
 export const externalMemory = nodejs('external_memory_bytes', 'Node.js external memory size in bytes.');
 
-export const gcDuration = define({
-  name: 'nodejs_gc_duration_seconds',
-  kind: 'histogram',
-  help: 'Garbage collection duration by kind, one of major, minor, incremental or weakcb.',
-  labels: { kind: '`major`, `minor`, `incremental` or `weakcb`' },
-  buckets: [0.001, 0.01, 0.1, 1, 2, 5],
-  origin: 'nodejs',
-});
-
 const process = (name: string, kind: 'counter' | 'gauge', help: string) =>
   define({ name: `process_${name}`, kind, help, labels: {}, origin: 'process' });
 
