@@ -2,7 +2,7 @@
 // once; the number of questions under way is bounded, for every stranger can make kexer ask one, and so is what one address has of it: who
 // tries tokens in bulk leaves room for others. An address is a socket's; what a stranger writes in headers is no address.
 
-import { createHmac, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
@@ -43,7 +43,7 @@ export class TokenAuthenticator {
   readonly #cache: TtlCache<TokenAnswer>;
   readonly #flights: SingleFlight<TokenAnswer>;
   /** Of this process: the cache holds no token and nothing that could be compared with one elsewhere. */
-  readonly #hmacKey: Buffer;
+  readonly #salt: string;
   readonly #counts: { -readonly [K in keyof TokenCounts]: number };
 
   constructor(deps: { reviews: Pick<Reviews, 'reviewToken'>; clock: Clock }, options: TokenLimits) {
@@ -53,7 +53,7 @@ export class TokenAuthenticator {
     this.#waiting = new Slots({ perKey: options.maxWaitingPerSource ?? 0, total: 0 });
     this.#cache = new TtlCache({ clock: deps.clock }, { maxEntries });
     this.#flights = new SingleFlight();
-    this.#hmacKey = randomBytes(32);
+    this.#salt = randomBytes(32).toString('base64');
     this.#counts = { hit: 0, joined: 0, miss: 0, refusedWaiting: 0, refusedReviews: 0 };
   }
 
@@ -67,7 +67,8 @@ export class TokenAuthenticator {
    * timeout and their like if kube-apiserver had no answer, internal if it refused to answer kexer.
    */
   async authenticate(token: string, source: string): Promise<TokenAnswer> {
-    const key = createHmac('sha256', this.#hmacKey).update(token).digest('base64');
+    // In one step: an Hmac object cost 6 % of an ordinary call. Nobody sees the digests, so that they could be extended is no matter.
+    const key = hash('sha256', this.#salt + token, 'base64');
     const known = this.#cache.get(key);
     if (known !== undefined) {
       this.#counts.hit += 1;

@@ -59,10 +59,15 @@ export function abortResponse(response: AnyResponse): void {
   else response.destroy();
 }
 
-/** Sends the head now: what follows may take its time. */
+/** Sends the head in this turn, in one write with what of the body is there by its end: what follows may take its time. */
 export function flushHead(response: AnyResponse): void {
-  if ('stream' in response) response.writeHead(response.statusCode);
-  else response.flushHeaders();
+  if ('stream' in response) {
+    response.writeHead(response.statusCode);
+    return;
+  }
+  response.cork();
+  response.flushHeaders();
+  setImmediate(() => response.uncork());
 }
 
 /** How long a client may take to read a refusal and close; kube-apiserver gives 10 s too. */
