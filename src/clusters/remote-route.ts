@@ -30,6 +30,7 @@ export class RemoteStreamRoute implements StreamRoute {
   readonly #setting: Detour | undefined;
   #admission: AdmissionWatch | undefined;
   #idle: Timer | undefined;
+  #isStopped: boolean;
 
   /** @param options.name NAMESPACE/NAME of the Secret. */
   constructor(deps: RemoteRouteDeps, options: { streams: ClusterStreams; name: string }) {
@@ -41,10 +42,11 @@ export class RemoteStreamRoute implements StreamRoute {
         : { reason: 'setting', detail: `streams of the Secret ${options.name}` };
     this.#admission = undefined;
     this.#idle = undefined;
+    this.#isStopped = false;
   }
 
   async whenKnown(signal: AbortSignal): Promise<void> {
-    if (this.#setting !== undefined) return;
+    if (this.#setting !== undefined || this.#isStopped) return;
     const admission = this.#use();
     if (admission.hasTried) return;
     try {
@@ -57,15 +59,22 @@ export class RemoteStreamRoute implements StreamRoute {
   detourOf(kind: StreamKind): Detour | undefined {
     if (this.#setting !== undefined) return this.#setting;
     // A log is read by GET: there is no admission that could change it.
-    return kind === 'log' ? undefined : this.#use().mutationOf(kind);
+    if (kind === 'log') return undefined;
+    // A call that began before the Secret changed: nothing is watched for it any more.
+    return this.#isStopped ? { reason: 'notSynced', detail: 'the Secret has changed' } : this.#use().mutationOf(kind);
   }
 
   detourOfNode(node: NodeObject): Detour | undefined {
     return isDetourNode(node) ? { reason: 'nodeLabel', detail: node.metadata.name } : undefined;
   }
 
-  /** Nothing is watched any more; resolves when nothing runs. */
+  /** Nothing is watched any more, whoever asks; resolves when nothing runs. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#rest();
+  }
+
+  async #rest(): Promise<void> {
     this.#idle?.cancel();
     this.#idle = undefined;
     const admission = this.#admission;
@@ -76,7 +85,7 @@ export class RemoteStreamRoute implements StreamRoute {
   #use(): AdmissionWatch {
     const { client, clock, onError } = this.#deps;
     this.#idle?.cancel();
-    this.#idle = clock.after(idleMs, () => void this.stop());
+    this.#idle = clock.after(idleMs, () => void this.#rest());
     if (this.#admission === undefined) {
       this.#admission = new AdmissionWatch({ client, clock, onError });
       this.#admission.start();

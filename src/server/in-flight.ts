@@ -66,7 +66,8 @@ export class InFlight {
 function kindOf(context: RequestContext): FlightKind {
   const { arrival, exchange, pathIfKnown: path } = context;
   if (exchange.kind === 'upgrade') return 'stream';
-  if (path?.kind !== 'cluster') return path?.info.isResourceRequest === true && path.info.verb === 'watch' ? 'watch' : 'call';
+  if (path?.kind !== 'cluster')
+    return path?.info.isResourceRequest === true && path.info.verb === 'watch' ? 'watch' : 'call';
   if (streamKindOf({ method: arrival.method, inner: path.inner }) !== undefined) return 'stream';
   return path.inner.info.verb === 'watch' ? 'watch' : 'call';
 }

@@ -3,6 +3,7 @@
 import { expect } from 'chai';
 
 import type { Caller } from '../../src/auth/caller.ts';
+import { describeError } from '../../src/base/errors.ts';
 import { Scope } from '../../src/base/scope.ts';
 import type { Call } from '../../src/clusters/call.ts';
 import type { ClusterSpec } from '../../src/clusters/cluster-secret.ts';
@@ -12,6 +13,7 @@ import { makeUser } from '../../src/kube/user.ts';
 import { noAudit } from '../../src/observe/audit/call-audit.ts';
 import { noStages } from '../../src/observe/stages.ts';
 import { parseRequestPath } from '../../src/server/request-path.ts';
+import { dialKubelet } from '../../src/streams/kubelet-dial.ts';
 import { FarServer } from '../integration/support/far-server.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
@@ -216,6 +218,34 @@ describe('RemoteCluster', () => {
       { cert: 'C', key: 'K' },
       undefined,
     ]);
+  });
+
+  it('goes to kubelets only where clusters may be', async () => {
+    const { kubelet } = clusterOf();
+    const guard = { problem: () => 'it is not in clusters.allowedEndpoints' };
+    const target = {
+      namespace: 'default',
+      pod: 'demo',
+      podUid: 'u',
+      isMirror: false,
+      container: 'c',
+      node: 'n1',
+      host: '127.0.0.1',
+      port: far.port,
+    };
+    far.will('200 OK', json, '{}');
+    const error: unknown = await dialKubelet({ clock }, { ...kubelet, guard }, target, never).catch(
+      (why: unknown) => why,
+    );
+    expect(describeError(error)).to.equal(
+      'Cannot reach the kubelet of node n1: Cannot connect to "127.0.0.1": it is not in clusters.allowedEndpoints',
+    );
+    const untrusted: unknown = await dialKubelet({ clock }, { ...kubelet, ca: undefined }, target, never).catch(
+      (why: unknown) => why,
+    );
+    expect(describeError(untrusted)).to.equal(
+      'Cannot verify the kubelet of node n1: no CA is configured ("caData" of the Secret clusters/far); set that key',
+    );
   });
 
   it('needs the verb use where it is shared', () => {

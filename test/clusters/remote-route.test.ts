@@ -114,5 +114,16 @@ describe('RemoteStreamRoute', () => {
     expect(clock.pendingCount).to.equal(0);
   });
 
+  it('watches nothing for a call that began before the Secret changed', async () => {
+    make('kubelet');
+    await route.stop();
+    await route.whenKnown(never);
+    expect([route.detourOf('exec'), listed, clock.pendingCount]).to.deep.equal([
+      { reason: 'notSynced', detail: 'the Secret has changed' },
+      [],
+      0,
+    ]);
+  });
+
   afterEach(() => route.stop());
 });
