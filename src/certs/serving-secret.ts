@@ -37,7 +37,8 @@ export interface ServingSecretObserver {
     names: readonly string[];
     notAfter: string;
     reason: string;
-    isNewAuthority: boolean;
+    /** Clients that trust the authority of before are to be given the new one. */
+    isAuthorityReplaced: boolean;
   }) => void;
   /** What is in the Secret cannot be used; the pair in use stays. */
   readonly unusable: (error: unknown) => void;
@@ -57,6 +58,7 @@ export interface ServingSecretOptions {
 }
 
 interface Found {
+  readonly uid: string;
   readonly resourceVersion: string;
   readonly data: SecretData;
 }
@@ -90,6 +92,8 @@ export class ServingSecret {
   #current: ServingState | undefined;
   /** Of the pair in use, if it is kexer's own: what a Secret that was deleted is filled with again. */
   #authority: KeyPairPem | undefined;
+  /** Of the Secret in which that authority was seen last. */
+  #ownUid: string;
   #problem: string;
   /** The version of the Secret whose flaw was told, and the last refusal of a write that was. */
   #told: string;
@@ -138,6 +142,7 @@ export class ServingSecret {
     this.#found = undefined;
     this.#current = undefined;
     this.#authority = undefined;
+    this.#ownUid = '';
     this.#problem = 'the Secret has not been read yet';
     this.#told = '';
     this.#toldRefusal = '';
@@ -244,10 +249,14 @@ export class ServingSecret {
       case 'empty':
         // Soon known, and without it the first certificate would lack addresses and be followed by a second.
         if (this.#services?.hasTried === false) return maxPauseMs;
-        return this.#issue(found, undefined, this.#wantedNames(), 'the Secret is empty');
+        // Emptied is an order; deleted and applied again is not, and nobody shall notice.
+        return this.#authority === undefined || found.uid === this.#ownUid
+          ? this.#issue(found, undefined, this.#wantedNames(), 'the Secret is empty')
+          : this.#issue(found, this.#authority, this.#wantedNames(), 'the Secret is another one, and empty');
       case 'own': {
         const { authority, pair } = content;
         this.#authority = authority;
+        this.#ownUid = found.uid;
         if (pair !== undefined) this.#take({ pair, ca: authority.cert });
         const due = this.#due(authority, pair, nowMs);
         if (due.inMs > 0) return due.inMs;
@@ -314,9 +323,11 @@ export class ServingSecret {
     this.#namesDueMs = undefined;
     this.#stats.counts.renewals += 1;
     const notAfter = new X509Certificate(pair.cert).validToDate.toISOString();
-    this.#observer.issued({ names, notAfter, reason, isNewAuthority: kept === undefined });
+    const isAuthorityReplaced = kept === undefined && this.#authority !== undefined;
+    this.#observer.issued({ names, notAfter, reason, isAuthorityReplaced });
     this.#found = written;
     this.#authority = authority;
+    this.#ownUid = written.uid;
     this.#take({ pair, ca: authority.cert });
     return maxPauseMs;
   }
@@ -346,6 +357,7 @@ export class ServingSecret {
       return this.#nextRetryMs();
     }
     this.#retryMs = firstRetryMs;
+    this.#ownUid = this.#found.uid;
     this.#observer.deleted({ isRecreated: true });
     this.#problem = '';
     return firstRetryMs;
@@ -421,7 +433,8 @@ export class ServingSecret {
 }
 
 function foundIn(object: KubeObject): Found {
-  return { resourceVersion: object.metadata.resourceVersion ?? '', data: secretDataOf(object) };
+  const { uid, resourceVersion = '' } = object.metadata;
+  return { uid: typeof uid === 'string' ? uid : '', resourceVersion, data: secretDataOf(object) };
 }
 
 function dataOf(pair: KeyPairPem, authority: KeyPairPem): SecretData {

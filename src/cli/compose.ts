@@ -217,7 +217,11 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     { name: 'authentication-config', isHealthy: () => trust.hasLoaded, reason: () => notes.reason(trustName) },
     { name: 'node-informer', isHealthy: () => nodes.hasSynced, reason: () => notes.reason('nodes') },
     // Not that they have synced: without them streams take the detour, which needs no kubelet.
-    { name: 'admission-informers', isHealthy: () => !isDirect || admission.hasTried },
+    {
+      name: 'admission-informers',
+      isHealthy: () => !isDirect || admission.hasTried,
+      reason: () => 'not looked at yet',
+    },
     ...serving.checks,
   ]);
   const resources = new Map<string, OwnResource>([

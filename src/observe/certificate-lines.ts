@@ -13,10 +13,13 @@ export function servingPairTaken(
 
 export function servingPairIssued(
   log: Logger,
-  fields: { names: readonly string[]; notAfter: string; reason: string; isNewAuthority: boolean },
+  {
+    isAuthorityReplaced,
+    ...fields
+  }: { names: readonly string[]; notAfter: string; reason: string; isAuthorityReplaced: boolean },
 ): void {
   // Whoever was given the old authority must be given the new one.
-  if (fields.isNewAuthority) log.warn(fields, 'serving certificate issued by a new authority');
+  if (isAuthorityReplaced) log.warn(fields, 'serving certificate issued by a new authority');
   else log.info(fields, 'serving certificate issued');
 }
 

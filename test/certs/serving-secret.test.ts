@@ -341,6 +341,25 @@ describe('ServingSecret', () => {
     expect(replica.secret.current).to.deep.equal(current);
   });
 
+  it('keeps its authority when the Secret was deleted and an empty one is there again', async () => {
+    api.put(path, { metadata: { uid: 'one' } });
+    const replica = start();
+    await replica.loaded();
+    const before = replica.secret.current?.ca;
+    api.refusals.set(`patch ${collection}`, { code: 403, reason: 'Forbidden', message: 'no' });
+    api.delete(path);
+    await until(() => replica.events.includes('gone'));
+    api.refusals.clear();
+    api.put(path, { metadata: { uid: 'two' } });
+    await until(() => replica.stats.counts.reloads.serving === 1);
+    expect([replica.secret.current?.ca, dataIn()['ca.crt'], replica.secret.problem]).to.deep.equal([
+      before,
+      before,
+      '',
+    ]);
+    expect(replica.events.at(-2)).to.equal('issued: the Secret is another one, and empty');
+  });
+
   it('takes a new authority when the Secret is emptied on purpose', async () => {
     api.put(path, {});
     const replica = start();
