@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { expect } from 'chai';
 
 import { needsKubectl } from '../support/kubectl.ts';
+import { clusterPath } from './support/cluster-secrets.ts';
 import { kubectl } from './support/kubectl.ts';
 import { collect } from './support/stage.ts';
 import { TwoClusters } from './support/two-clusters.ts';
@@ -143,6 +144,24 @@ describe('a cluster that a Secret names', function () {
       });
     }
   }
+
+  it('is reached through the aggregation layer too', async () => {
+    const aggregated = ['--server', `${clusters.near.sandbox.apiserver.url}${clusterPath('far-impersonate-kubelet')}`];
+    for (const isWebSocket of [true, false]) {
+      const run = await clusters.near.kubectl([...aggregated, 'exec', 'demo', '--', 'sh', '-c', 'echo out; exit 3'], {
+        context: 'kexer-aggregated-alice',
+        isWebSocket,
+      });
+      expect([run.code, run.stdout.toString()]).to.deep.equal([3, 'out\n']);
+    }
+    const who = await clusters.near.kubectl(
+      [...aggregated, 'auth', 'whoami', '-o', 'jsonpath={.status.userInfo.username}'],
+      {
+        context: 'kexer-aggregated-alice',
+      },
+    );
+    expect(who.stdout.toString()).to.equal('alice');
+  });
 
   it('goes the way its Secret says', async () => {
     const proxied = async (): Promise<number> =>
