@@ -13,6 +13,15 @@ interface Cell {
   value: number;
 }
 
+/** One label set of a counter or a histogram, for who records in it often. */
+export interface CounterCell {
+  inc(): void;
+}
+
+export interface HistogramCell {
+  observe(value: number): void;
+}
+
 export interface Bins {
   readonly values: readonly string[];
   /** One for each bound and one for what is above all, not cumulated. */
@@ -69,9 +78,14 @@ export class Counter<Label extends string> {
     this.#series.of(values).value += by;
   }
 
-  /** Shows a label set from the start, so that its first event is an increase and no new series. */
-  touch(values: LabelValues<Label>): void {
-    this.#series.of(values);
+  /** Shows a label set from the start, so that its first event is an increase and no new series. @returns it, to be recorded in. */
+  touch(values: LabelValues<Label>): CounterCell {
+    const cell = this.#series.of(values);
+    return {
+      inc: () => {
+        cell.value += 1;
+      },
+    };
   }
 
   cells(): Iterable<Readonly<Cell>> {
@@ -96,17 +110,22 @@ export class Histogram<Label extends string> {
   }
 
   observe(values: LabelValues<Label>, value: number): void {
+    this.#record(this.#series.of(values), value);
+  }
+
+  /** As {@link Counter.touch}. */
+  touch(values: LabelValues<Label>): HistogramCell {
     const bins = this.#series.of(values);
+    return { observe: (value) => this.#record(bins, value) };
+  }
+
+  #record(bins: Bins, value: number): void {
     // A bound belongs to its bucket (`le`). Twenty comparisons are cheaper than anything clever.
     let index = 0;
     while (index < this.#bounds.length && value > (this.#bounds[index] ?? 0)) index += 1;
     bins.counts[index] = (bins.counts[index] ?? 0) + 1;
     bins.sum += value;
     bins.count += 1;
-  }
-
-  touch(values: LabelValues<Label>): void {
-    this.#series.of(values);
   }
 
   cells(): Iterable<Readonly<Bins>> {

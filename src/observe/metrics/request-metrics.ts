@@ -6,10 +6,10 @@ import { StatusError } from '../../kube/status.ts';
 import { codeOf } from '../../base/errors.ts';
 
 import * as definitions from './request-definitions.ts';
-import type { Counter, Histogram } from './instruments.ts';
-import { otherLabel } from './instruments.ts';
+import { type Counter, type CounterCell, type Histogram, type HistogramCell } from './instruments.ts';
+import { maxSeriesPerMetric, otherLabel } from './instruments.ts';
 import type { Reading, Registry } from './registry.ts';
-import { type ResourceLabels, ResourceNames } from './resource-labels.ts';
+import { ResourceNames } from './resource-labels.ts';
 
 /** What labels are made of; the same for requests that run and that have ended. */
 export interface RequestFacts {
@@ -48,15 +48,15 @@ const mutatingVerbs = new Set(['POST', 'PUT', 'PATCH', 'APPLY', 'DELETE', 'DELET
 export class RequestMetrics {
   readonly #registry: Registry;
   readonly #names: ResourceNames;
+  /** Where requests are counted, so that one key a request is put together and not one a metric. */
+  readonly #ends: Map<string, Cells>;
   readonly #total: Counter<keyof (typeof definitions.requestTotal)['labels']>;
   readonly #duration: Histogram<keyof (typeof definitions.requestDuration)['labels']>;
   readonly #connectionErrors: Counter<never>;
-  readonly #attempts: Counter<'result'>;
-  readonly #authenticationDuration: Histogram<'result'>;
+  readonly #authentications: Results<'success' | 'failure' | 'error'>;
   readonly #users: Counter<'username'>;
   readonly #certificates: Histogram<never>;
-  readonly #decisions: Counter<'result'>;
-  readonly #authorizationDuration: Histogram<'result'>;
+  readonly #authorizations: Results<'allowed' | 'denied' | 'error'>;
   readonly #reviews: Readonly<
     Record<ReviewName, { readonly total: Counter<'code'>; readonly duration: Histogram<'code'> }>
   >;
@@ -64,15 +64,18 @@ export class RequestMetrics {
   constructor(registry: Registry) {
     this.#registry = registry;
     this.#names = new ResourceNames();
+    this.#ends = new Map();
     this.#total = registry.counter(definitions.requestTotal);
     this.#duration = registry.histogram(definitions.requestDuration);
     this.#connectionErrors = registry.counter(definitions.tlsHandshakeErrors);
-    this.#attempts = registry.counter(definitions.authenticationAttempts);
-    this.#authenticationDuration = registry.histogram(definitions.authenticationDuration);
+    const attempts = registry.counter(definitions.authenticationAttempts);
+    const authentication = registry.histogram(definitions.authenticationDuration);
+    this.#authentications = results(attempts, authentication, ['success', 'failure', 'error']);
     this.#users = registry.counter(definitions.authenticatedUsers);
     this.#certificates = registry.histogram(definitions.clientCertificateExpiration);
-    this.#decisions = registry.counter(definitions.authorizationAttempts);
-    this.#authorizationDuration = registry.histogram(definitions.authorizationDuration);
+    const decisions = registry.counter(definitions.authorizationAttempts);
+    const authorization = registry.histogram(definitions.authorizationDuration);
+    this.#authorizations = results(decisions, authorization, ['allowed', 'denied', 'error']);
     this.#reviews = {
       TokenReview: {
         total: registry.counter(definitions.tokenReviews),
@@ -84,22 +87,28 @@ export class RequestMetrics {
       },
     };
     this.#connectionErrors.touch({});
-    for (const result of ['success', 'failure', 'error']) this.#attempts.touch({ result });
-    for (const result of ['allowed', 'denied', 'error']) this.#decisions.touch({ result });
   }
 
   ended(end: RequestEndFacts): void {
+    const { info, status } = end;
     // A 2xx or 3xx, and a switch of protocols: what was named is there.
-    if (end.status < 400 && end.info !== undefined) this.#names.learn(end.info);
-    const labels = {
-      verb: verbOf(end),
-      dry_run: dryRunOf(end),
-      ...this.#names.labelsOf(end.info),
-      scope: scopeOf(end.info),
-      component,
-    };
-    this.#total.inc({ ...labels, code: codeText(end.status) });
-    this.#duration.observe(labels, end.durationMs / 1000);
+    const names = this.#names.labelsOf(info, status < 400);
+    const verb = verbOf(end);
+    const dryRun = dryRunOf(end);
+    const scope = scopeOf(info);
+    const key = `${verb} ${dryRun} ${names.key} ${scope} ${status}`;
+    let cells = this.#ends.get(key);
+    if (cells === undefined) {
+      const { group, version, resource, subresource } = names;
+      const labels = { verb, dry_run: dryRun, group, version, resource, subresource, scope, component };
+      cells = {
+        total: this.#total.touch({ ...labels, code: codeText(status) }),
+        duration: this.#duration.touch(labels),
+      };
+      if (this.#ends.size < maxSeriesPerMetric) this.#ends.set(key, cells);
+    }
+    cells.total.inc();
+    cells.duration.observe(end.durationMs / 1000);
   }
 
   connectionFailed(): void {
@@ -111,8 +120,9 @@ export class RequestMetrics {
     const result = error === undefined ? 'success' : statusCodeOf(error) === 401 ? 'failure' : 'error';
     // Who left is neither.
     if (codeOf(error) === 'clientGone') return;
-    this.#attempts.inc({ result });
-    this.#authenticationDuration.observe({ result }, durationMs / 1000);
+    const cells = this.#authentications[result];
+    cells.total.inc();
+    cells.duration.observe(durationMs / 1000);
   }
 
   /** @param certificateLeftMs how long the certificate that proved it is still good; undefined: it was none. */
@@ -123,8 +133,9 @@ export class RequestMetrics {
 
   authorized(durationMs: number, error: unknown): void {
     const result = error === undefined ? 'allowed' : statusCodeOf(error) === 403 ? 'denied' : 'error';
-    this.#decisions.inc({ result });
-    this.#authorizationDuration.observe({ result }, durationMs / 1000);
+    const cells = this.#authorizations[result];
+    cells.total.inc();
+    cells.duration.observe(durationMs / 1000);
   }
 
   /** One question that kube-apiserver was asked. @param code HTTP status, or undefined if there was none. */
@@ -151,16 +162,13 @@ export class RequestMetrics {
       const groups = new Map<string, { labels: LongrunningLabels; count: number }>();
       for (const request of list()) {
         if (!request.isLongRunning) continue;
-        const labels = {
-          verb: verbOf(request),
-          ...this.#names.labelsOf(request.info),
-          scope: scopeOf(request.info),
-          component,
-        };
+        const { group, version, resource, subresource } = this.#names.labelsOf(request.info);
+        const verb = verbOf(request);
+        const labels = { verb, group, version, resource, subresource, scope: scopeOf(request.info), component };
         const key = Object.values(labels).join('\n');
-        const group = groups.get(key);
-        if (group === undefined) groups.set(key, { labels, count: 1 });
-        else group.count += 1;
+        const known = groups.get(key);
+        if (known === undefined) groups.set(key, { labels, count: 1 });
+        else known.count += 1;
       }
       return [...groups.values()].map(({ labels, count }): Reading<keyof LongrunningLabels> => [labels, count]);
     });
@@ -175,7 +183,27 @@ export class RequestMetrics {
   }
 }
 
-type LongrunningLabels = ResourceLabels & { verb: string; scope: string; component: string };
+/** How often and how long, by what came of it. */
+type Results<R extends string> = Readonly<Record<R, Cells>>;
+
+interface Cells {
+  readonly total: CounterCell;
+  readonly duration: HistogramCell;
+}
+
+function results<R extends string>(
+  total: Counter<'result'>,
+  duration: Histogram<'result'>,
+  names: readonly R[],
+): Results<R> {
+  const cells = names.map((result) => [
+    result,
+    { total: total.touch({ result }), duration: duration.touch({ result }) },
+  ]);
+  return Object.fromEntries(cells) as Results<R>;
+}
+
+type LongrunningLabels = Record<keyof (typeof definitions.longrunningRequests)['labels'], string>;
 
 /** k8s.io/apiserver's CanonicalVerb and cleanVerb, from what RequestInfo made of the method. */
 export function verbOf({ method, info, contentType, isStream }: RequestFacts): string {

@@ -7,6 +7,8 @@ import type { RequestInfo } from '../../kube/request-info.ts';
 import { otherLabel } from './instruments.ts';
 
 export interface ResourceLabels {
+  /** The same for the same labels. */
+  readonly key: string;
   readonly group: string;
   readonly version: string;
   readonly resource: string;
@@ -45,8 +47,9 @@ const known: readonly (readonly [groupVersion: string, resources: string])[] = [
   ['backup.cv.io/v1', 'clusters clusters/exec sessions'],
 ];
 
-const none: ResourceLabels = Object.freeze({ group: '', version: '', resource: '', subresource: '' });
+const none: ResourceLabels = Object.freeze({ key: '-', group: '', version: '', resource: '', subresource: '' });
 const unknown: ResourceLabels = Object.freeze({
+  key: otherLabel,
   group: otherLabel,
   version: otherLabel,
   resource: otherLabel,
@@ -64,33 +67,30 @@ export class ResourceNames {
       const [group = '', version = ''] = groupVersion.split('/');
       for (const name of resources.split(' ')) {
         const [resource = '', subresource = ''] = name.split('/');
-        const labels = { group, version, resource, subresource };
-        this.#byKey.set(keyOf(labels), labels);
+        const key = keyOf(group, version, resource, subresource);
+        this.#byKey.set(key, { key, group, version, resource, subresource });
       }
     }
   }
 
-  /** @param info undefined: the path could not be read. */
-  labelsOf(info: RequestInfo | undefined): ResourceLabels {
+  /**
+   * @param info undefined: the path could not be read.
+   * @param isThere the request was answered with success: what it named exists.
+   */
+  labelsOf(info: RequestInfo | undefined, isThere = false): ResourceLabels {
     if (info?.isResourceRequest !== true) return none;
-    return this.#byKey.get(keyOf(fieldsOf(info))) ?? unknown;
-  }
-
-  /** A request was answered with success: what it named exists. */
-  learn(info: RequestInfo): void {
-    if (!info.isResourceRequest || this.#learned >= maxLearned) return;
-    const labels = fieldsOf(info);
-    const key = keyOf(labels);
-    if (this.#byKey.has(key)) return;
-    this.#byKey.set(key, labels);
+    const { apiGroup: group, apiVersion: version, resource, subresource } = info;
+    const key = keyOf(group, version, resource, subresource);
+    const labels = this.#byKey.get(key);
+    if (labels !== undefined) return labels;
+    if (!isThere || this.#learned >= maxLearned) return unknown;
     this.#learned += 1;
+    const learned = { key, group, version, resource, subresource };
+    this.#byKey.set(key, learned);
+    return learned;
   }
 }
 
-function fieldsOf({ apiGroup, apiVersion, resource, subresource }: RequestInfo): ResourceLabels {
-  return { group: apiGroup, version: apiVersion, resource, subresource };
-}
-
-function keyOf({ group, version, resource, subresource }: ResourceLabels): string {
+function keyOf(group: string, version: string, resource: string, subresource: string): string {
   return `${group}/${version}/${resource}/${subresource}`;
 }
