@@ -12,9 +12,11 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/base/clock.ts';
 import { Scope } from '../../src/base/scope.ts';
 import { composeServer } from '../../src/cli/compose.ts';
+import { ClusterCalls } from '../../src/clusters/cluster-calls.ts';
 import { LocalCluster } from '../../src/clusters/local-cluster.ts';
 import { LocalStreamRoute } from '../../src/clusters/stream-route.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { KubeClient } from '../../src/kube/client.ts';
 import { badRequest, encodeStatus } from '../../src/kube/status.ts';
 import { dialTls } from '../../src/net/dial.ts';
 import { requestUpgrade } from '../../src/net/upgrade.ts';
@@ -67,7 +69,7 @@ const delayed = (plain: Method): Method =>
 function takeWay(way: Way): () => void {
   if (way === 'without') {
     const body = encodeStatus(badRequest('Upgrade request required'));
-    return replace(LocalCluster.prototype, 'exchange', () => async () => ({ status: 400, headers: [], body }));
+    return replace(ClusterCalls.prototype, 'post', () => async () => ({ status: 400, headers: [], body }));
   }
   if (way === 'with preflight') return () => {};
   const detour = { reason: 'setting', detail: 'a benchmark' };
@@ -120,7 +122,10 @@ async function runBench(): Promise<void> {
     await whenReady(scope.signal);
     const ca = await readFile(report.servingCaFile, 'utf8');
     if (roundTripMs > 0) {
-      for (const name of ['exchange', 'pod', 'dialUpgrade']) replace(LocalCluster.prototype, name, delayed);
+      replace(ClusterCalls.prototype, 'post', delayed);
+      replace(LocalCluster.prototype, 'pod', delayed);
+      // Stands before the dial of the detour.
+      replace(KubeClient.prototype, 'dialSettings', delayed);
     }
     const times = new Map<Way, number[]>(ways.map((way) => [way, []]));
     for (let index = -warmUps; index < sessions; index += 1) {
