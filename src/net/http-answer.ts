@@ -65,9 +65,12 @@ export function flushHead(response: AnyResponse): void {
     response.writeHead(response.statusCode);
     return;
   }
-  response.cork();
+  // The socket, not the response: an end in the same turn would send the last chunk before those that a corked response holds back, and a
+  // whole body would arrive as an empty one.
+  const { socket } = response;
+  socket?.cork();
   response.flushHeaders();
-  setImmediate(() => response.uncork());
+  if (socket !== null) setImmediate(() => socket.uncork());
 }
 
 /** How long a client may take to read a refusal and close; kube-apiserver gives 10 s too. */
