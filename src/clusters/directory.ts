@@ -24,7 +24,7 @@ export interface ClusterDirectoryDeps {
   readonly local: Cluster;
   /** Left out: there are no other clusters. */
   readonly remote?: {
-    readonly secrets: Pick<SecretWatch, 'has' | 'hasSynced' | 'get' | 'onChange'>;
+    readonly secrets: Pick<SecretWatch, 'has' | 'hasSynced' | 'onChange'>;
     /** For one content of a Secret, made with the first call there. */
     readonly make: (secret: ClusterSecret, spec: ClusterSpec) => NamedCluster;
     /** A cluster is no more: its Secret was deleted, or replaced by another one of its name. */

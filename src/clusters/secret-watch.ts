@@ -83,10 +83,4 @@ export class SecretWatch {
   hasSynced(namespace: string): boolean {
     return this.#informers.get(namespace)?.hasSynced === true;
   }
-
-  get(namespace: string, name: string): ClusterSecret | undefined {
-    if (name === localName) return undefined;
-    const kept = this.#informers.get(namespace)?.get(`${namespace}/${name}`);
-    return kept === undefined || 'isOther' in kept ? undefined : kept;
-  }
 }

@@ -1,4 +1,4 @@
-// The filters of the pipeline in their order: request info, audit, shutdown, authenticate, limits, authorize. Each is small and knows only the context.
+// The filters of the pipeline in their order: request info, loop, audit, shutdown, authenticate, limits, authorize. Each is small and knows only the context.
 
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { AccessQuestion, Authorizer } from '../auth/authorize.ts';

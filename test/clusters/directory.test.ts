@@ -48,7 +48,6 @@ describe('ClusterDirectory', () => {
         secrets: {
           has: (namespace) => namespace === 'clusters',
           hasSynced: () => hasSynced,
-          get: () => undefined,
           onChange: (listener) => {
             tell = listener;
           },
