@@ -8,7 +8,11 @@ export const firstProcess = '/proc/1/cmdline';
 export async function servingWords(file: string): Promise<string[] | undefined> {
   const text = await readFile(file, 'utf8').catch(() => '');
   const words = text.split('\0').slice(0, -1);
-  // Behind the program: `kexer serve`, `node …/main.js serve`. Only flags follow it.
-  const at = words.indexOf('serve', 1);
-  return at === -1 || at > 3 ? undefined : words.slice(at + 1);
+  // Behind the program, whatever starts that: `kexer serve`, `tini -- node /kexer/dist/main.js serve`.
+  const at = words.findIndex((word, index) => word === 'serve' && isKexer(words[index - 1] ?? ''));
+  return at === -1 ? undefined : words.slice(at + 1);
+}
+
+function isKexer(word: string): boolean {
+  return /(?:^|\/)(?:kexer|main\.[jt]s)$/.test(word);
 }

@@ -90,7 +90,14 @@ describe('kexer doctor', function () {
 
   it('in a pod takes the settings of the kexer that serves there, unless it is given some', async () => {
     const processFile = join(sandbox().dir, 'cmdline');
-    const words = ['/usr/bin/node', '/kexer/main.js', 'serve', ...asKexer('--streams-local', 'apiserver')];
+    const words = [
+      '/sbin/tini',
+      '--',
+      'node',
+      '/kexer/dist/main.js',
+      'serve',
+      ...asKexer('--streams-local', 'apiserver'),
+    ];
     await writeFile(processFile, words.map((word) => `${word}\0`).join(''));
     const environment = { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1' };
     const skipped = async (argv: readonly string[]): Promise<string[]> => {
@@ -100,7 +107,7 @@ describe('kexer doctor', function () {
     expect(await skipped([])).to.deep.equal(['admission', 'kubelets']);
     expect(await skipped(asKexer())).to.deep.equal([]);
     // Of any other process nothing is taken: here there is no mounted account then.
-    await writeFile(processFile, ['/bin/sh', '-c', 'sleep', '1', 'serve', ''].join('\0'));
+    await writeFile(processFile, ['/bin/other', 'serve', '--streams-local', 'apiserver', ''].join('\0'));
     expect((await call([], { environment, processFile })).code).to.equal(2);
   });
 
