@@ -125,7 +125,9 @@ function untold(plan: RunPlan, { phase, result }: SessionReport): string[] {
   if (phase === 'unreached') return [`no answer at all although only the kubelet's leg broke: ${result.message}`];
   // A body has no place for a reason; a stream that could not be opened has its own.
   if (phase === 'open' && plan.kind === 'logs' && plan.protocol.transport !== 'ws') return [];
-  if (phase === 'open' && plan.kind === 'forward' && result.message.startsWith('cannot open a stream')) return [];
+  // Nobody waits for streams that a client still opens when kexer stops without grace, and port-forward has no place for a reason before.
+  const isOpening = phase === 'open' && result.message.startsWith('cannot open a stream');
+  if (isOpening && (isStopping || plan.kind === 'forward')) return [];
   if (!result.isTold) return [`the client was not told what broke: ${result.message}`];
   // What kube-apiserver says of a kubelet that it cannot reach is its own answer.
   if (phase !== 'open' && plan.path === 'detour') return [];
