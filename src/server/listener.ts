@@ -202,6 +202,8 @@ export class Listener {
       this.#arriving = connection;
       this.#http2.emit('connection', socket);
       this.#arriving = undefined;
+      const session = this.#sessionOf.get(connection);
+      if (session !== undefined) watchSession(session, socket, http2Keepalive);
     } else {
       // A half-close is the protocol's to read: a request may still get its answer, a stream is not at its end. Only from here on: an
       // HTTP/2 peer or a handshake that closes its half has left, and would hold a half-open socket until a deadline.
@@ -278,7 +280,6 @@ export class Listener {
         this.#connections.set(session, this.#arriving);
         this.#sessionOf.set(this.#arriving, session);
       }
-      watchSession(session, http2Keepalive);
       session.once('close', () => this.#sessions.delete(session));
       session.setLocalWindowSize(connectionWindowBytes);
     });

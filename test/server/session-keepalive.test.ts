@@ -1,6 +1,7 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { connect, createServer, type ServerHttp2Session } from 'node:http2';
-import { type AddressInfo, connect as connectTcp } from 'node:net';
+import { type AddressInfo, connect as connectTcp, type Socket } from 'node:net';
+import { PassThrough } from 'node:stream';
 
 import { expect } from 'chai';
 
@@ -19,8 +20,10 @@ describe('watchSession', () => {
     scope = new Scope();
     sessions = [];
     const server = createServer();
+    let socket: Socket | undefined;
+    server.prependListener('connection', (accepted: Socket) => (socket = accepted));
     server.on('session', (session) => {
-      watchSession(session, options);
+      if (socket !== undefined) watchSession(session, socket, options);
       session.on('error', () => {});
       sessions.push(session);
       arrived();
@@ -72,5 +75,13 @@ describe('watchSession', () => {
     const [session] = sessions;
     if (session !== undefined && !session.closed) await once(session, 'close');
     expect(session?.destroyed).to.equal(true);
+  });
+
+  it('closes the socket of a session that was destroyed and could not close it', () => {
+    const events = new EventEmitter();
+    const stuck = Object.assign(events, { destroyed: true }) as unknown as ServerHttp2Session;
+    const socket = new PassThrough();
+    watchSession(stuck, socket, options);
+    return once(socket, 'close').then(() => events.emit('close'));
   });
 });
