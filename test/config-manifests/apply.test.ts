@@ -1,7 +1,10 @@
 // An installation from nothing, as docs/install.md says it: the kustomization of a fresh clone applied to a cluster that has never heard of
 // kexer, the Deployment's own command line run as its pods, kubectl through what came of it, and the way back out.
 
-import { readFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 import { expect } from 'chai';
 
@@ -9,7 +12,9 @@ import { needsKubectl } from '../support/kubectl.ts';
 import { cloneConfig } from './support/clone.ts';
 import { aggregatedKubeconfig, directKubeconfig, kexerPath, letUse, servingAuthority } from './support/clients.ts';
 import { TestCluster } from './support/cluster.ts';
-import { kustomize } from './support/manifests.ts';
+import { kustomize, root } from './support/manifests.ts';
+
+const run = promisify(execFile);
 
 describe('kubectl apply -k config/', function () {
   this.timeout(60_000);
@@ -52,6 +57,20 @@ describe('kubectl apply -k config/', function () {
     const logs = await kubectl('logs', 'ticker', '--tail=1');
     expect([pods.stdout.trim().split('\n').length, executed.stdout, executed.code]).to.deep.equal([4, 'out\n', 3]);
     expect(logs.stdout).to.match(/^tick \d+$/m);
+  });
+
+  it('serves kubectl by the context that docs/install.md adds', async () => {
+    const [, block = ''] = /```sh\n(path=[^]*?)```/.exec(readFileSync(join(root, 'docs/install.md'), 'utf8')) ?? [];
+    const [pod] = cluster.node.pods;
+    const own = cluster.path('own.kubeconfig');
+    copyFileSync(cluster.sandbox.files.kubeconfig, own);
+    const script = block.replace('kexer.example.com', `${pod?.address}:${pod?.port}`);
+    const named = 'kubectl config set-cluster kexer --tls-server-name=kexer.kexec-system.svc';
+    const env = { PATH: process.env['PATH'] ?? '', HOME: cluster.sandbox.dir, KUBECONFIG: own };
+    await run('sh', ['-ec', `${script}\n${named}`], { env });
+    const words = ['--kubeconfig', own, '--context', 'kexer', '--user', 'alice', 'exec', 'demo', '--', 'echo', 'hello'];
+    const { code, stdout, stderr } = await cluster.kubectl(words);
+    expect([code, stdout, stderr]).to.deep.equal([0, 'hello\n', '']);
   });
 
   it('serves kubectl through the APIService', async () => {
