@@ -95,19 +95,20 @@ describe('variants of the installation', function () {
 
     afterEach(() => cluster.stop());
 
-    it('impersonation: exec through the APIService, as the caller', async () => {
-      await install('impersonation');
-      await cluster.serving(1);
-      await letUse(cluster, 'alice');
-      const kubeconfig = ['--kubeconfig', aggregatedKubeconfig(cluster)];
-      const { code, stdout, stderr } = await cluster.kubectl([...kubeconfig, ...hello]);
-      expect([code, stdout, stderr]).to.deep.equal(executed);
-      expect(
-        (
-          await cluster.mustKubectl([...kubeconfig, 'auth', 'whoami', '-o', 'jsonpath={.status.userInfo.username}'])
-        ).trim(),
-      ).to.equal('alice');
-    });
+    for (const component of ['impersonation', 'impersonation-constrained'])
+      it(`${component}: exec through the APIService, as the caller`, async () => {
+        await install(component);
+        await cluster.serving(1);
+        await letUse(cluster, 'alice');
+        const kubeconfig = ['--kubeconfig', aggregatedKubeconfig(cluster)];
+        const { code, stdout, stderr } = await cluster.kubectl([...kubeconfig, ...hello]);
+        expect([code, stdout, stderr]).to.deep.equal(executed);
+        expect(
+          (
+            await cluster.mustKubectl([...kubeconfig, 'auth', 'whoami', '-o', 'jsonpath={.status.userInfo.username}'])
+          ).trim(),
+        ).to.equal('alice');
+      });
 
     it('kubelet-client-certificate: the kubelet sees the certificate, and nobody asks for a token', async () => {
       const { cert, key } = await cluster.sandbox.clientCertificate({ name: 'kexer-kubelet' });
