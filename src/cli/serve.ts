@@ -8,7 +8,6 @@ import { createLogger } from '../observe/logger.ts';
 
 import type { CommandIo } from './command.ts';
 import { composeServer } from './compose.ts';
-import { keepYoungGenerationSmall } from './engine.ts';
 import { runHelp } from './help.ts';
 import { kexerVersion } from './version.ts';
 
@@ -18,7 +17,6 @@ const longestTimerMs = 2 ** 31 - 1;
 /** @throws KexerError config before it serves; afterwards it resolves with the exit code. */
 export async function runServe(argv: readonly string[], io: CommandIo): Promise<number> {
   if (argv.includes('--help') || argv.includes('-h')) return runHelp([], io);
-  keepYoungGenerationSmall(io.environment);
   const config = await loadConfig({ argv, environment: io.environment });
   const log = createLogger(config.log);
   const version = kexerVersion();
