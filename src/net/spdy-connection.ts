@@ -142,11 +142,11 @@ export class SpdyConnection {
     if (options.head !== undefined && options.head.length > 0 && socket.readable) socket.unshift(options.head);
     socket.on('data', (chunk: Buffer) => this.#acceptChunk(chunk));
     if (options.hasTransientReads === true) tapReads(socket, (bytes) => this.#acceptChunk(bytes));
-    socket.on('end', () => this.#acceptFin());
+    socket.on('end', () => this.#peerEnded({ how: 'fin' }));
     socket.resume();
     // A socket that died, or whose FIN was read, before it came here emits nothing any more.
     if (socket.closed) process.nextTick(() => this.#acceptClose());
-    else if (socket.readableEnded) process.nextTick(() => this.#acceptFin());
+    else if (socket.readableEnded) process.nextTick(() => this.#peerEnded({ how: 'fin' }));
     this.#armPing();
   }
 
@@ -403,10 +403,6 @@ export class SpdyConnection {
     }
     this.#answer(frame);
     if (this.#end === undefined) this.#handlers.onPing?.(id);
-  }
-
-  #acceptFin(): void {
-    this.#peerEnded({ how: 'fin' });
   }
 
   #acceptError(error: Error): void {
