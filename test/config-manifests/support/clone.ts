@@ -13,11 +13,7 @@ const run = promisify(execFile);
 /** @param into made if absent. @returns it. */
 export async function cloneConfig(into: string): Promise<string> {
   mkdirSync(into, { recursive: true });
-  // Files that are new but not ignored belong to the next clone.
-  const listed = await run('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard', 'config'], {
-    cwd: root,
-  });
-  for (const file of new Set(listed.stdout.split('\0').filter((name) => name !== ''))) {
+  for (const file of await filesOfGit()) {
     cpSync(join(root, file), join(into, file), { recursive: true, verbatimSymlinks: true });
   }
   return into;
@@ -28,4 +24,11 @@ export async function ownKustomization(into: string, text: string): Promise<stri
   await cloneConfig(into);
   writeFileSync(join(into, 'kustomization.yaml'), text);
   return into;
+}
+
+/** Files that are new but not ignored belong to the next clone. Without git (a tree that was unpacked) it is the folder as it stands. */
+async function filesOfGit(): Promise<ReadonlySet<string>> {
+  const words = ['ls-files', '-z', '--cached', '--others', '--exclude-standard', 'config'];
+  const listed = await run('git', words, { cwd: root }).catch(() => undefined);
+  return new Set(listed === undefined ? ['config'] : listed.stdout.split('\0').filter((name) => name !== ''));
 }
