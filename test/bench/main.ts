@@ -99,6 +99,7 @@ async function run(): Promise<number> {
   if (options.write) {
     await writeFile(committedFile, json);
     await writeTable(pageFile, report);
+    await promisify(execFile)(join(repositoryRoot, 'node_modules/.bin/oxfmt'), [committedFile, pageFile]);
   }
   if (!options.quick) return 0;
   const worse = regressions(report, JSON.parse(await readFile(committedFile, 'utf8')) as Report);
