@@ -42,7 +42,7 @@ export async function runCampaign(stage: FaultStage, options: CampaignOptions): 
   const violations: string[] = [];
   const outcomes: Record<string, number> = {};
   const plans = Array.from({ length: runs }, (_, number) => planRun(seed, first + number));
-  const descendantsBefore = await stage.descendants();
+  const childrenBefore = await stage.children();
   let before: ProbeAnswer | undefined;
   let detourBefore: ProbeAnswer | undefined;
   for (const [number, plan] of plans.entries()) {
@@ -65,8 +65,8 @@ export async function runCampaign(stage: FaultStage, options: CampaignOptions): 
   if (detourBefore !== undefined) {
     violations.push(...memoryProblems(detourBefore, await stage.detourKexer.probe(true)));
   }
-  const left = await settledDescendants(stage, descendantsBefore);
-  if (left > descendantsBefore) violations.push(`${left - descendantsBefore} processes are left after the campaign`);
+  const left = await settledChildren(stage, childrenBefore);
+  if (left.length > 0) violations.push(`processes are left after the campaign: ${left.join('; ')}`);
   return {
     runs,
     violations,
@@ -160,12 +160,13 @@ function memoryProblems(before: ProbeAnswer, after: ProbeAnswer): string[] {
   return problems;
 }
 
-/** Processes end a little after the sessions that started them. */
-async function settledDescendants(stage: FaultStage, wanted: number): Promise<number> {
+/** What processes there are beyond those before: they end a little after the sessions that started them. */
+async function settledChildren(stage: FaultStage, before: ReadonlyMap<number, string>): Promise<string[]> {
   const deadline = performance.now() + residueDeadlineMs;
   for (;;) {
-    const count = await stage.descendants();
-    if (count <= wanted || performance.now() > deadline) return count;
+    const now = await stage.children();
+    const left = [...now].filter(([pid]) => !before.has(pid)).map(([pid, command]) => `${pid} ${command}`);
+    if (now.size <= before.size || performance.now() > deadline) return now.size <= before.size ? [] : left;
     await pause(20);
   }
 }

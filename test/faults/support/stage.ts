@@ -198,21 +198,22 @@ export class FaultStage {
     });
   }
 
-  /** Processes that this one has started, directly or by others, kexers left out. */
-  async descendants(): Promise<number> {
-    const parents = new Map<number, number>();
+  /**
+   * Processes that this one has started, kexers left out: what each runs, by its ID. Not what those start in turn: pods of the seed sleep in a
+   * child each second, and now and then between two.
+   */
+  async children(): Promise<ReadonlyMap<number, string>> {
+    const kexers = new Set([this.kexer.pid, this.detourKexer.pid]);
+    const children = new Map<number, string>();
     for (const name of await readdir('/proc').catch(() => [])) {
       if (!/^[0-9]+$/.test(name)) continue;
       const stat = await readFile(`/proc/${name}/stat`, 'latin1').catch(() => '');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      if (fields[0] !== 'Z') parents.set(Number(name), Number(fields[1]));
+      const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      const pid = Number(name);
+      if (state === 'Z' || Number(parent) !== process.pid || kexers.has(pid)) continue;
+      children.set(pid, await commandLine(pid));
     }
-    const isOurs = (pid: number): boolean => {
-      const parent = parents.get(pid);
-      return parent !== undefined && (parent === process.pid || isOurs(parent));
-    };
-    const kexers = new Set([this.kexer.pid, this.detourKexer.pid]);
-    return [...parents.keys()].filter((pid) => !kexers.has(pid) && isOurs(pid)).length;
+    return children;
   }
 
   async #whenAnswers(port: number, base: string): Promise<void> {
@@ -224,6 +225,11 @@ export class FaultStage {
     }
     throw new Error(`Cannot reach the cluster by port ${port}: no 200 within 30 s`);
   }
+}
+
+async function commandLine(pid: number): Promise<string> {
+  const text = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  return text.replaceAll('\0', ' ').trim();
 }
 
 /** Between two looks at another process, which has no event to wait for. */
