@@ -30,6 +30,9 @@ describe('Session', () => {
     session.end('enough');
     clock.advance(1);
     session.end('more than enough');
-    expect([before, session.endRequest]).to.deep.equal([undefined, { message: 'enough', atMs: clock.now() - 1, by: 'other' }]);
+    expect([before, session.endRequest]).to.deep.equal([
+      undefined,
+      { message: 'enough', atMs: clock.now() - 1, by: 'other' },
+    ]);
   });
 });
