@@ -69,7 +69,7 @@ describe('sandbox', () => {
     ]).to.deep.equal([
       'yes',
       ['v1.apps', 'Local', 'True'],
-      ['default', 'kexec-system', 'kube-node-lease', 'kube-public', 'kube-system']
+      ['clusters', 'default', 'kexec-system', 'kube-node-lease', 'kube-public', 'kube-system']
         .map((name) => `namespace/${name}`)
         .join('\n'),
       3,
