@@ -2,14 +2,11 @@
 // process's own are shown, and nothing of the rest is made.
 
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { TokenAuthenticator } from '../auth/token-authenticator.ts';
 import { KexerError } from '../base/errors.ts';
-import type { KeyPairPem } from '../certs/generate.ts';
-import { splitPem } from '../certs/verify-chain.ts';
 import { RotatedFile } from '../clusters/kubelet-access.ts';
 import type { Config } from '../config/schema.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -45,7 +42,8 @@ export interface SessionParts {
   readonly own: KubeClient;
   readonly reviews: Pick<Reviews, 'reviewToken' | 'reviewAccess'>;
   readonly redactor: Redactor;
-  readonly serving: { readonly current: KeyPairPem };
+  /** The authority of the serving certificate; undefined while it is not known. */
+  readonly serving: { readonly ca: string | undefined };
 }
 
 /** @throws KexerError config */
@@ -112,27 +110,26 @@ async function composePeers(
   return { peers, endpoint };
 }
 
-/** Whom the certificates of the others are to be signed by. @throws KexerError config if nothing says so. */
+/** Whom the certificates of the others are to be signed by. @throws KexerError config if nothing can ever say so. */
 function authorityOf(
   deps: Pick<ComposeDeps, 'clock'>,
   config: Config,
-  serving: { readonly current: KeyPairPem },
+  serving: SessionParts['serving'],
 ): { readonly text: string } {
   const { caFile } = config.peers;
   if (caFile !== undefined) return new RotatedFile(deps, { file: caFile, setting: '--peer-ca-file' });
   const { tlsCertFile } = config.server;
-  if (tlsCertFile === undefined) {
-    // The pair that kexer makes has its authority last.
-    return {
-      get text() {
-        return splitPem(serving.current.cert).at(-1) ?? '';
-      },
-    };
+  if (tlsCertFile !== undefined && serving.ca === undefined) {
+    const file = join(dirname(tlsCertFile), 'ca.crt');
+    throw new KexerError(
+      'config',
+      `Cannot verify other kexers: there is no ${JSON.stringify(file)}, want --peer-ca-file FILE or a ca.crt beside --tls-cert-file`,
+    );
   }
-  const file = join(dirname(tlsCertFile), 'ca.crt');
-  if (existsSync(file)) return new RotatedFile(deps, { file, setting: 'the authority beside --tls-cert-file' });
-  throw new KexerError(
-    'config',
-    `Cannot verify other kexers: there is no ${JSON.stringify(file)}, want --peer-ca-file FILE or a ca.crt beside --tls-cert-file`,
-  );
+  return {
+    // All replicas serve by the same Secret. Empty until it has been read: then nobody is trusted.
+    get text() {
+      return serving.ca ?? '';
+    },
+  };
 }
