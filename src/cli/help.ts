@@ -11,6 +11,8 @@ Usage:
   kexer doctor [-o table|json] [--account NS/NAME] [flags]  look at a cluster as kexer would find it
   kexer certs [--dir DIR] [--renew] [--days N] [--cert-extra-sans A,B] [--names A,B]
                                                             certificates for a workstation
+  kexer kubeconfig [--cluster NAME] [--namespace NS] [--server URL] [--certificate-authority FILE] [--context C] [--kubeconfig F]
+                                                            your kubeconfig, with kexer for a server
   kexer sandbox [--dir DIR] [--secure-port N] [-- COMMAND]  a small cluster with kexer in front of it
   kexer version                                             print the version
   kexer help                                                print this`;

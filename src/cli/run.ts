@@ -11,6 +11,7 @@ const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['serve', async () => (await import('./serve.ts')).runServe],
   ['doctor', async () => (await import('./doctor.ts')).runDoctor],
   ['certs', async () => (await import('./certs.ts')).runCerts],
+  ['kubeconfig', async () => (await import('./kubeconfig.ts')).runKubeconfig],
   ['sandbox', async () => (await import('./sandbox.ts')).runSandbox],
   ['version', async () => (await import('./version.ts')).runVersion],
   ['help', async () => (await import('./help.ts')).runHelp],

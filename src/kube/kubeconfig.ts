@@ -20,6 +20,8 @@ export async function loadKubeconfig(
   deps: { clock: Clock },
   options: {
     file: string;
+    /** What was read of it already; `file` is then its name in messages, and what relative paths start from. */
+    document?: Fields;
     /** Default: its current-context. */
     context?: string;
     /** For an endpoint that may want none: a webhook's. */
@@ -29,7 +31,7 @@ export async function loadKubeconfig(
   },
 ): Promise<ClusterAccess> {
   const reader = new Reader(deps, options.file, options.environment ?? {});
-  const document = await reader.parse();
+  const document = options.document ?? (await reader.parse());
   const access = await reader.access(document, options);
   if (access === undefined || reader.problems.length > 0) {
     throw new KexerError('config', `Cannot use the kubeconfig ${quote(options.file)}: ${reader.problems.join('; ')}`);

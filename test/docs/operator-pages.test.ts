@@ -34,7 +34,7 @@ function anchors(page: string): string[] {
 /** Of kubectl, helm, kubelet, kube-apiserver, npm and other commands of kexer; and the slip in configuration.md. */
 const foreignFlags =
   'namespace create-namespace set ignore-not-found enable-aggregator-routing cert key user clusterrole requestheader-client-ca-file grace-period ' +
-  'server kubeconfig config context tail timestamps help prefix silent no-headers raw as secure-prot timeout cluster minify';
+  'server certificate-authority global kubeconfig config context tail timestamps help prefix silent no-headers raw as secure-prot timeout cluster minify';
 
 describe('the pages for operators', () => {
   it('quote only sentences that kexer says', () => {

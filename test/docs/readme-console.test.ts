@@ -83,6 +83,9 @@ describe('README transcripts', function () {
 
   it('are what the commands print', async () => {
     const all = steps();
+    // The command as npm links it, for sources that are not built.
+    const main = join(root, 'src/main.ts');
+    writeFileSync(join(dir, 'kexer'), `#!/bin/sh\nexec '${process.execPath}' '${main}' "$@"\n`, { mode: 0o755 });
     writeFileSync(join(dir, 'run.sh'), script(all));
     const words = [
       'src/main.ts',
@@ -92,7 +95,7 @@ describe('README transcripts', function () {
       '--',
       'sh',
       '-c',
-      `cd ${dir} && sh run.sh 2>&1`,
+      `cd ${dir} && PATH="${dir}:$PATH" sh run.sh 2>&1`,
     ];
     const child = spawn(process.execPath, words, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
