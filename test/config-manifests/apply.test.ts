@@ -2,7 +2,7 @@
 // kexer, the Deployment's own command line run as its pods, kubectl through what came of it, and the way back out.
 
 import { execFile } from 'node:child_process';
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -15,6 +15,7 @@ import { TestCluster } from './support/cluster.ts';
 import { kustomize, root } from './support/manifests.ts';
 
 const run = promisify(execFile);
+const docs = readFileSync(join(root, 'docs/install.md'), 'utf8');
 
 describe('kubectl apply -k config/', function () {
   this.timeout(60_000);
@@ -59,17 +60,31 @@ describe('kubectl apply -k config/', function () {
     expect(logs.stdout).to.match(/^tick \d+$/m);
   });
 
-  it('serves kubectl by the context that docs/install.md adds', async () => {
-    const [, block = ''] = /```sh\n(path=[^]*?)```/.exec(readFileSync(join(root, 'docs/install.md'), 'utf8')) ?? [];
+  it('serves kubectl by what `kexer kubeconfig` prints, as docs/install.md says', async () => {
+    const [, command = ''] = /`(kubectl -n kexec-system get secret [^`]*)`/.exec(docs) ?? [];
     const [pod] = cluster.node.pods;
+    const mine = cluster.path('mine.kubeconfig');
+    const authority = cluster.path('kexer-ca.crt');
+    copyFileSync(cluster.sandbox.files.kubeconfig, mine);
+    const env = { PATH: process.env['PATH'] ?? '', HOME: cluster.sandbox.dir, KUBECONFIG: mine };
+    await run('sh', ['-ec', command], { env, cwd: cluster.path() });
+    await run('kubectl', ['config', 'set-context', '--current', '--user=alice'], { env });
+    const flags = ['--server', `https://${pod?.address}:${pod?.port}`, '--certificate-authority', authority];
+    const printed = await run(process.execPath, [join(root, 'src/main.ts'), 'kubeconfig', ...flags], { env });
     const own = cluster.path('own.kubeconfig');
-    copyFileSync(cluster.sandbox.files.kubeconfig, own);
-    const script = block.replace('kexer.example.com', `${pod?.address}:${pod?.port}`);
-    const named = 'kubectl config set-cluster kexer --tls-server-name=kexer.kexec-system.svc';
-    const env = { PATH: process.env['PATH'] ?? '', HOME: cluster.sandbox.dir, KUBECONFIG: own };
-    await run('sh', ['-ec', `${script}\n${named}`], { env });
-    const words = ['--kubeconfig', own, '--context', 'kexer', '--user', 'alice', 'exec', 'demo', '--', 'echo', 'hello'];
-    const { code, stdout, stderr } = await cluster.kubectl(words);
+    writeFileSync(own, printed.stdout);
+    await run('kubectl', ['config', 'set-cluster', 'kexer', '--tls-server-name=kexer.kexec-system.svc'], {
+      env: { ...env, KUBECONFIG: own },
+    });
+    const { code, stdout, stderr } = await cluster.kubectl([
+      '--kubeconfig',
+      own,
+      'exec',
+      'demo',
+      '--',
+      'echo',
+      'hello',
+    ]);
     expect([code, stdout, stderr]).to.deep.equal([0, 'hello\n', '']);
   });
 
