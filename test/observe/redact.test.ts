@@ -170,6 +170,10 @@ describe('Redactor.command', () => {
     (secret) => ['sh', '-c', `mysql --password '${secret}'`],
     (secret) => ['curl', '-d', JSON.stringify({ password: secret })],
   ];
+  it('takes what begins like the name of a flag for a password behind -p', () => {
+    expect(redactor.command(['unknown', '-pw%.,-.+-~+']).join(' ')).not.to.contain('w%');
+  });
+
   it('never shows a secret given in a known form, also in the query of a request', () => {
     fc.assert(
       fc.property(fc.constantFrom(...forms), secrets, (form, secret) => {

@@ -72,7 +72,8 @@ function judgeWord(word: Word, program: string): Pending {
   if (named === null) return 'nothing';
   const [whole, dashes = '', name = '', equals = ''] = named;
   // `-psecret` and `-password` look alike: what is not surely a name is judged as a letter with its value, too.
-  const isLetter = dashes === '-' && !/^pass(?:in|out|phrase|wd|word)?$|^pwd?$/i.test(name);
+  const isWhole = equals !== '' || whole === text; // `-pw%x` is a letter with a value that begins like a name
+  const isLetter = dashes === '-' && !(isWhole && /^pass(?:in|out|phrase|wd|word)?$|^pwd?$/i.test(name));
   const next = isLetter ? judgeLetter(word, program) : 'nothing';
   if (next !== 'nothing') return next;
   if (equals !== '') {
