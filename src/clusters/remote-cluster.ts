@@ -14,7 +14,7 @@ import { type AccessQuestion, accessReviewSpec } from '../kube/reviews.ts';
 import { fixedCertificate, fixedToken } from '../kube/sources.ts';
 import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
 import { isRecord } from '../kube/objects.ts';
-import { diedBeforeAnswer } from '../kube/transport.ts';
+import { diedBeforeAnswer } from '../kube/transport-error.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { AnswerJudge } from './answer-judge.ts';

@@ -13,7 +13,8 @@ import type { AddressGuard } from './address-guard.ts';
 import type { Credential, Endpoint, PeerCheck } from './credential.ts';
 import { failure, StatusError } from './status.ts';
 import { parseStatus } from './status-parse.ts';
-import { type AnswerController, type AnswerSink, diedBeforeAnswer, Transport } from './transport.ts';
+import { diedBeforeAnswer } from './transport-error.ts';
+import { type AnswerController, type AnswerSink, Transport } from './transport.ts';
 
 export type { AnswerController, AnswerSink } from './transport.ts';
 

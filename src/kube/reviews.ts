@@ -6,7 +6,7 @@ import { KexerError } from '../base/errors.ts';
 import type { KubeClient } from './client.ts';
 import { isRecord } from './objects.ts';
 import { StatusError } from './status.ts';
-import { diedBeforeAnswer } from './transport.ts';
+import { diedBeforeAnswer } from './transport-error.ts';
 import { makeUser, type UserInfo, userToReviewSpec } from './user.ts';
 
 /** What a SubjectAccessReview is about; the fields of RequestInfo. */

@@ -7,12 +7,12 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { LookupFunction, Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 
-import { checkServerIdentity, type PeerCertificate } from 'node:tls';
-
 import { KexerError } from '../base/errors.ts';
 import { fromRawHeaders, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
 import { type AddressGuard, checkLiteral, guardedLookup } from './address-guard.ts';
-import type { Endpoint, PeerCheck } from './credential.ts';
+import type { Endpoint } from './credential.ts';
+import { tlsOptions } from './endpoint-tls.ts';
+import { transportError } from './transport-error.ts';
 
 /** Receives a streamed answer: `onHead`, `onData` …, then exactly one of `onEnd` and `onError`. */
 export interface AnswerSink {
@@ -42,7 +42,7 @@ export interface TransportRequest {
 }
 
 /** Connection-level headers: made here for this connection, never taken from a caller. */
-const connectionHeaders = new Set([
+export const connectionHeaders: ReadonlySet<string> = new Set([
   'host',
   'content-length',
   'transfer-encoding',
@@ -56,10 +56,10 @@ const connectionHeaders = new Set([
 ]);
 
 /** Below Go's and most load balancers' own limits, so that kexer is as a rule the one who closes an idle connection. */
-const idleConnectionMs = 30_000;
+export const idleConnectionMs = 30_000;
 const keepAliveProbeMs = 30_000;
 /** kube-apiserver's own bound for heads; Node's default of 16 KiB would refuse what it may send. */
-const maxHeadBytes = 1024 * 1024;
+export const maxHeadBytes = 1024 * 1024;
 /** Methods whose request without a body says so, as Go's client does. */
 const bodyMethods = new Set(['POST', 'PUT', 'PATCH']);
 
@@ -105,11 +105,7 @@ export class Transport {
       ? new HttpsAgent({
           ...common,
           ALPNProtocols: ['http/1.1'],
-          rejectUnauthorized: endpoint.isVerified,
-          ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
-          ...(endpoint.servername === undefined ? {} : { servername: endpoint.servername }),
-          ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
-          ...(endpoint.checkPeer === undefined ? {} : { checkServerIdentity: identityCheck(endpoint.checkPeer) }),
+          ...tlsOptions(endpoint, certificate),
         })
       : new HttpAgent(common);
   }
@@ -293,51 +289,4 @@ class Exchange implements AnswerController {
     socket.once('encrypted' in socket ? 'secureConnect' : 'connect', settle);
     socket.once('close', settle);
   }
-}
-
-/** The check of names, then the endpoint's own. */
-function identityCheck(checkPeer: PeerCheck): (name: string, certificate: PeerCertificate) => Error | undefined {
-  return (name, certificate) => checkServerIdentity(name, certificate) ?? checkPeer(certificate);
-}
-
-/** OpenSSL's and Node's codes for a peer that could not be verified or a handshake that failed. */
-const tlsCode =
-  /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|EPROTO)/;
-const timeCode = /^CERT_(NOT_YET_VALID|HAS_EXPIRED)$/;
-/** Node's codes for what may not stand in a request's head. */
-const unwritableCode =
-  /^(ERR_INVALID_CHAR|ERR_UNESCAPED_CHARACTERS|ERR_INVALID_HTTP_TOKEN|ERR_HTTP_INVALID_HEADER_VALUE|ERR_INVALID_ARG)/;
-
-/** What Node or OpenSSL threw, in a code that decides policy. The message names the endpoint; `cause` has the rest. */
-function transportError(cause: unknown, authority: string, hasHead: boolean): KexerError {
-  if (cause instanceof KexerError) return cause;
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-  if (hasHead) return new KexerError('cut', `Cannot read the whole answer of the apiserver at ${authority}`, { cause });
-  if (timeCode.test(code)) {
-    // Side by side with the certificate's own times it tells a wrong clock from a wrong certificate.
-    const shown = new Date().toISOString();
-    return new KexerError('tls', `Cannot trust the apiserver at ${authority} by a clock that shows ${shown}`, {
-      cause,
-    });
-  }
-  if (tlsCode.test(code)) {
-    return new KexerError('tls', `Cannot trust the apiserver at ${authority}`, { cause });
-  }
-  if (unwritableCode.test(code)) {
-    return new KexerError('badRequest', `Cannot write the request for the apiserver at ${authority}`, { cause });
-  }
-  if (code.startsWith('HPE_')) {
-    return new KexerError('badGateway', `Cannot understand the answer of the apiserver at ${authority}`, { cause });
-  }
-  return new KexerError('unreachable', `Cannot reach the apiserver at ${authority}`, { cause });
-}
-
-/** Whether an `unreachable` came from a connection that had been made and died before any byte of an answer. */
-export function diedBeforeAnswer(error: unknown): boolean {
-  if (!(error instanceof KexerError) || error.code !== 'unreachable') return false;
-  const { cause } = error;
-  if (!(cause instanceof Error) || !('code' in cause)) return false;
-  if (cause.code === 'EPIPE') return true;
-  // A refused or reset connect has the system call `connect`; `socket hang up` has none.
-  return cause.code === 'ECONNRESET' && !('syscall' in cause && cause.syscall === 'connect');
 }

@@ -8,7 +8,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { KexerError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import type { AnswerController, AnswerSink } from '../kube/client.ts';
-import { diedBeforeAnswer } from '../kube/transport.ts';
+import { diedBeforeAnswer } from '../kube/transport-error.ts';
 import { abortResponse, flushHead, setHead } from '../net/http-answer.ts';
 import { requestFraming, type RequestFraming } from '../protocol/framing.ts';
 import { listItems, type RawHeaders } from '../protocol/raw-headers.ts';
