@@ -9,15 +9,17 @@ import { Buffer } from 'node:buffer';
 import type { OnReadOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 
+import { maskMemoryBytes, sharedMaskMemory } from '../protocol/websocket/mask-memory.ts';
+
 /** No read of Node's is longer. */
-const scratchBytes = 64 * 1024;
+const scratchBytes = maskMemoryBytes;
 
 /**
- * One for the process: Node copies what it has read into it and calls back before it reads anything else, and nobody reads it after that
+ * One for the process, made with its first session, and in WebAssembly's memory, so that a masked payload is unmasked where it is. Node copies what it has read into it and calls back before it reads anything else, and nobody reads it after that
  * call. The one thing that could read in between is a write of no bytes to another socket with a tap (TLSWrap::DoWrite then looks whether
  * there is anything to read), which SocketWriter never makes.
  */
-const scratch = Buffer.allocUnsafeSlow(scratchBytes);
+const scratch = (): Buffer<ArrayBuffer> => sharedMaskMemory.bytes;
 
 type Taker = (bytes: Buffer) => void;
 
@@ -28,11 +30,11 @@ export class ReadTap {
   #taker: Taker | undefined;
 
   /** Node's option of that name, for `connect`. */
-  readonly onread: OnReadOpts = { buffer: scratch, callback: (count) => this.acceptRead(count) };
+  readonly onread: OnReadOpts = { buffer: scratch(), callback: (count) => this.acceptRead(count) };
 
   /** So many bytes are in the scratch buffer. */
   readonly acceptRead = (count: number): boolean =>
-    this.give(count === scratchBytes ? scratch : scratch.subarray(0, count));
+    this.give(count === scratchBytes ? scratch() : scratch().subarray(0, count));
 
   /** Makes this the tap of a socket that was made with {@link onread}, or of a Duplex that calls {@link give}. */
   attach(socket: Duplex): void {
@@ -88,8 +90,8 @@ function tapAccepted(socket: Duplex): ReadTap | undefined {
   const tap = new ReadTap();
   tap.attach(socket);
   Reflect.set(socket, callback, tap.acceptRead);
-  Reflect.set(socket, buffer, scratch);
-  handle.useUserBuffer(scratch);
+  Reflect.set(socket, buffer, scratch());
+  handle.useUserBuffer(scratch());
   return tap;
 }
 

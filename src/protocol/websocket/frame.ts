@@ -11,7 +11,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { KexerError } from '../../base/errors.ts';
-import { applyMask } from './mask.ts';
+import { applyKeyWord, applyMask, keyWord } from './mask.ts';
 
 export type WebSocketRole = 'client' | 'server';
 export type DataOpcode = 'text' | 'binary';
@@ -74,7 +74,6 @@ const length16 = 126;
 const length64 = 127;
 const maxControlBytes = 125;
 const maxHeaderBytes = 14;
-const noKey = new Uint8Array(4);
 
 export interface WebSocketDecoderOptions {
   /** The reader's own role: a server wants masked frames, a client unmasked ones. */
@@ -95,7 +94,7 @@ export class WebSocketDecoder {
   #isInPayload = false;
   #isFin = false;
   #opcode = 0;
-  #key: Uint8Array = noKey;
+  #key = 0; // as a word
   #length = 0;
   #done = 0; // payload bytes of this frame already read
 
@@ -209,10 +208,7 @@ export class WebSocketDecoder {
     if (short === length16) this.#length = this.#header.readUInt16BE(2);
     else if (short === length64) this.#length = this.#readLength64();
     else this.#length = short;
-    // A copy: pieces may be unmasked after the next header was collected.
-    this.#key = this.#isMasked
-      ? new Uint8Array(this.#header.subarray(this.#headerLength - 4, this.#headerLength))
-      : noKey;
+    if (this.#isMasked) this.#key = keyWord(this.#header.subarray(this.#headerLength - 4, this.#headerLength));
     this.#headerLength = 0;
     this.#isFin = (first & finBit) !== 0;
     this.#opcode = first & opcodeMask;
@@ -241,7 +237,7 @@ export class WebSocketDecoder {
   #readPayload(chunk: Buffer, from: number, events: WebSocketEvent[]): number {
     const to = Math.min(chunk.length, from + this.#length - this.#done);
     const bytes = chunk.subarray(from, to);
-    if (this.#isMasked && bytes.length > 0) applyMask(bytes, this.#key, this.#done & 3);
+    if (this.#isMasked && bytes.length > 0) applyKeyWord(bytes, this.#key, this.#done & 3);
     this.#done += bytes.length;
     const isWhole = this.#done === this.#length;
     if (isWhole) this.#isInPayload = false;

@@ -7,10 +7,12 @@ import { Duplex } from 'node:stream';
 
 import { ByteQueue } from '../../../src/base/byte-queue.ts';
 import { ReadTap } from '../../../src/net/read-tap.ts';
+import { sharedMaskMemory } from '../../../src/protocol/websocket/mask-memory.ts';
 
 const poison = 0xee;
 
-const scratch = Buffer.alloc(64 * 1024, poison);
+/** The very memory that sockets are read into, so that what is masked is masked as there. */
+const scratch = sharedMaskMemory.bytes.fill(poison);
 
 /** Numbers from 0 to below 1, the same for the same seed (mulberry32). */
 export type Random = () => number;
