@@ -65,7 +65,7 @@ export class OutgoingIdentities {
     if (caller.via === 'token') return tokenIdentity(caller, inbound);
     if (!this.#settings.impersonation) throw refuse(caller.user, 'identity.impersonation');
     const wanted = wantedUser(inbound);
-    const user = wanted === undefined ? caller.user : await this.#impersonated(caller.user, wanted, context);
+    const user = wanted === undefined ? caller.user : await this.#deputy(caller.user, wanted, context);
     if (!this.#settings.allowPrivileged && isPrivileged(user)) throw refuse(user, 'identity.allowPrivileged');
     return {
       headers: writeImpersonation(user),
@@ -75,16 +75,25 @@ export class OutgoingIdentities {
     };
   }
 
-  async #impersonated(caller: UserInfo, wanted: UserInfo, context?: ImpersonationContext): Promise<UserInfo> {
-    const isConstrained = context?.isConstrained === true && !this.#legacyRequestors.has(caller.name);
+  /**
+   * Whom `requestor` becomes by asking to be `wanted`, if reviews allow it; one memory of who did so for calls that go on and for kexer's own paths.
+   * @throws StatusError 403 in kube-apiserver's words; what {@link Authorizer.review} throws.
+   */
+  async impersonate(requestor: UserInfo, wanted: UserInfo, context?: ImpersonationContext): Promise<UserInfo> {
+    const isConstrained = context?.isConstrained === true && !this.#legacyRequestors.has(requestor.name);
     await checkImpersonation(
       this.#authorizer,
-      caller,
+      requestor,
       wanted,
       context === undefined ? undefined : { ...context, isConstrained },
     );
-    this.#remember(caller.name);
-    const user = completeUser(wanted);
+    this.#remember(requestor.name);
+    return completeUser(wanted);
+  }
+
+  /** Somebody who acts for another, as kube-apiserver is told. */
+  async #deputy(caller: UserInfo, wanted: UserInfo, context?: ImpersonationContext): Promise<UserInfo> {
+    const user = await this.impersonate(caller, wanted, context);
     // Set last, so that nobody can write another name there.
     return { ...user, extra: new Map([...user.extra, [originalUserKey, [caller.name]]]) };
   }

@@ -11,7 +11,7 @@ import type { Config } from '../config/schema.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { AllowedEndpoints } from '../net/allowed-endpoints.ts';
 import * as lines from '../observe/log-lines.ts';
-import { ClustersResource } from '../server/clusters-resource.ts';
+import { type ClusterSessions, ClustersResource } from '../server/clusters-resource.ts';
 import type { SessionObserver, SessionRegistry } from '../streams/registry.ts';
 import type { Session } from '../streams/session.ts';
 
@@ -33,8 +33,8 @@ export interface ComposedClusters {
   readonly mark: OwnMark;
   /** Ends sessions that begin in a cluster that has just gone. */
   readonly observer: SessionObserver;
-  /** The rest, once there are sessions. */
-  join(sessions: SessionRegistry): ClustersResource;
+  /** The rest, once there are sessions. @param counts of all replicas. */
+  join(sessions: SessionRegistry, counts: ClusterSessions): ClustersResource;
   /** Reads Secrets from now on. Nothing waits for them. */
   start(): void;
 }
@@ -102,10 +102,10 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
       },
       sessionEnded: () => {},
     },
-    join: (sessions) => {
+    join: (sessions, counts) => {
       running.sessions = sessions;
       const resource = new ClustersResource(
-        { clock, directory, sessions },
+        { clock, directory, sessions: counts },
         { endpoint: url, streams: config.streams.local },
       );
       scope.add(() => resource.stop());

@@ -14,6 +14,7 @@ import type { Reviews } from '../kube/reviews.ts';
 import { fileToken } from '../kube/sources.ts';
 import * as lines from '../observe/log-lines.ts';
 import type { Redactor } from '../observe/redact.ts';
+import type { ClusterSessions } from '../server/clusters-resource.ts';
 import { Peers } from '../server/peers.ts';
 import { PeerClient } from '../server/peers-client.ts';
 import { PeerDirectory } from '../server/peers-directory.ts';
@@ -33,6 +34,8 @@ export interface ComposedSessions {
   /** Observes the registry. */
   readonly feed: SessionsFeed;
   readonly resource: SessionsResource;
+  /** How many there are in a cluster. */
+  readonly counts: ClusterSessions;
   /** Answers other kexers; undefined: there are none. */
   readonly endpoint: PeersEndpoint | undefined;
 }
@@ -63,7 +66,11 @@ export async function composeSessions(
     onDeleted: (fields) => lines.sessionDeleted(log, fields),
   });
   scope.add(() => resource.stop());
-  return { feed, resource, endpoint: group?.endpoint };
+  const counts: ClusterSessions = {
+    countIn: (clusterNamespace, cluster) => feed.countIn(clusterNamespace, cluster),
+    refresh: async (namespace) => (await group?.peers.refresh(namespace, { isBrief: true })) ?? [],
+  };
+  return { feed, resource, counts, endpoint: group?.endpoint };
 }
 
 async function composePeers(

@@ -25,6 +25,7 @@ import { Reviews } from '../kube/reviews.ts';
 import { rightMissing, trustMissing } from '../observe/certificate-lines.ts';
 import * as lines from '../observe/log-lines.ts';
 import type { Logger } from '../observe/logger.ts';
+import { ActingUsers } from '../server/acting-user.ts';
 import { createFilters } from '../server/filters.ts';
 import { Health } from '../server/health.ts';
 import { LoadNotes } from '../server/load-notes.ts';
@@ -225,7 +226,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     ...serving.checks,
   ]);
   const resources = new Map<string, OwnResource>([
-    [clustersResource.resource, clusters.join(sessions)],
+    [clustersResource.resource, clusters.join(sessions, shown.counts)],
     [sessionsResource.resource, shown.resource],
   ]);
   const maxBodyBytes = config.limits.bodyBytes;
@@ -250,6 +251,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     authenticator,
     authorizer,
     limits: requestLimits,
+    acting: new ActingUsers({ identities, cluster: local }),
     shutdown,
     mark: clusters.mark,
     peers: shown.endpoint,

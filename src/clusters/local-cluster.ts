@@ -71,11 +71,11 @@ export class LocalCluster implements Cluster {
     // Only a refused impersonation of a caller whom kexer impersonates itself needs to know how new the apiserver is.
     const isChecked = caller.via !== 'token' && inbound.some(([name]) => /^impersonate-/i.test(name));
     if (!isChecked) return this.#deps.identities.resolve(caller, inbound);
-    return this.#deps.identities.resolve(caller, inbound, { inner, isConstrained: await this.#hasConstraints() });
+    return this.#deps.identities.resolve(caller, inbound, { inner, isConstrained: await this.hasConstraints() });
   }
 
   /** Whether the apiserver has constrained impersonation, which words its refusals differently; on by default since 1.36. */
-  async #hasConstraints(): Promise<boolean> {
+  async hasConstraints(): Promise<boolean> {
     try {
       const { major, minor } = await this.serverVersion(AbortSignal.timeout(versionTimeoutMs));
       return major > 1 || minor >= 36;

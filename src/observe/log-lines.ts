@@ -166,7 +166,7 @@ function sessionFields({ id, subject }: LoggedSession): Record<string, string> {
 }
 
 /** By `kubectl delete session` and its like; the session's own line says when it was over. */
-export function sessionDeleted(log: Logger, fields: Record<DeletedField, string>): void {
+export function sessionDeleted(log: Logger, fields: Record<DeletedField, string> & { originalUser?: string }): void {
   log.info(fields, 'session ended by a user');
 }
 

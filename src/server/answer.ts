@@ -4,7 +4,7 @@
 import { Buffer } from 'node:buffer';
 
 import type { Clock } from '../base/clock.ts';
-import { encodeStatus, goJson, type Status } from '../kube/status.ts';
+import { encodeStatus, goJson, type Status, StatusError } from '../kube/status.ts';
 import { refuseUpgrade, sendAnswer as respond, type HttpAnswer } from '../net/http-answer.ts';
 import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
 
@@ -15,6 +15,16 @@ export interface Answer {
   readonly contentType: string;
   readonly body: string | Buffer;
   readonly headers?: RawHeaders;
+}
+
+/** A refusal whose answer has headers besides, such as a Warning of why it may be wrong. */
+export class RefusalWithHeaders extends StatusError {
+  readonly headers: RawHeaders;
+
+  constructor(status: Status, headers: RawHeaders) {
+    super(status);
+    this.headers = headers;
+  }
 }
 
 /** Compact JSON with a newline, as kube-apiserver prints objects. */
@@ -35,9 +45,10 @@ export function textAnswer(status: number, text: string): Answer {
 /** What kube-apiserver's mux says to a path it does not know. */
 export const pageNotFound: Answer = textAnswer(404, '404 page not found\n');
 
-export function statusAnswer(status: Status): Answer {
+/** @param more what {@link RefusalWithHeaders} has. */
+export function statusAnswer(status: Status, more: RawHeaders = []): Answer {
   const retryAfter = status.details?.retryAfterSeconds;
-  const headers: RawHeader[] = [];
+  const headers: RawHeader[] = [...more];
   // responsewriters.Forbidden sets it; other Statuses have none (recorded).
   if (status.code === 403) headers.push(['X-Content-Type-Options', 'nosniff']);
   if (retryAfter !== undefined) headers.push(['Retry-After', String(retryAfter)]);

@@ -55,7 +55,7 @@ export const clusterKind: ResourceKind<ClusterObject> = {
     column('Reachable', '', 'Whether its kube-apiserver answers kexer.', 0),
     column('Version', '', 'Of its kube-apiserver.', 0),
     column('Latency', '', 'How long it took to answer.', 0),
-    { ...column('Sessions', '', 'Streams that run there now through this kexer.', 0), type: 'integer' },
+    { ...column('Sessions', '', 'Streams that run there now through kexer.', 0), type: 'integer' },
     column('Age', '', 'How long there has been such a cluster.', 0),
     column('Message', '', 'Why it cannot be used, or does not answer.', 1),
   ],

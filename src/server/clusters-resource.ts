@@ -23,6 +23,17 @@ const localNamespace = 'default';
 /** How often clusters are asked while somebody watches. */
 const watchedIntervalMs = 15_000;
 
+/** What is told of sessions: how many. */
+export interface ClusterSessions {
+  /** As last known; those of the local cluster whatever the namespace. */
+  countIn(clusterNamespace: string, cluster: string): number;
+  /**
+   * Asks other kexers for their sessions in a namespace, '' being all of them; within a second or so. Never rejects.
+   * @returns a sentence about each one that could not be asked.
+   */
+  refresh(namespace: string): Promise<readonly string[]>;
+}
+
 export interface ClustersResourceDeps {
   readonly clock: Clock;
   readonly directory: {
@@ -32,9 +43,7 @@ export interface ClustersResourceDeps {
     /** @returns what ends it. */
     onSecretChange(listener: (namespace: string, name: string, secret: ClusterSecret | undefined) => void): () => void;
   };
-  readonly sessions: {
-    list(): readonly { readonly subject: { readonly clusterNamespace: string; readonly cluster: string } }[];
-  };
+  readonly sessions: ClusterSessions;
 }
 
 export interface ClustersResourceOptions {
@@ -65,18 +74,15 @@ export class ClustersResource implements OwnResource {
       {
         clock,
         feed: this.#feed,
-        refresh: async (scope) => {
-          await this.#refresh(scope);
-          return { warnings: [] };
-        },
+        refresh: async (scope) => ({ warnings: await this.#refresh(scope) }),
         onWatched: (isWatched) => this.#setWatched(isWatched),
       },
       clusterKind,
     );
-    this.#showLocal(undefined, 0);
+    this.#showLocal(undefined);
     deps.directory.onSecretChange((namespace, name, secret) => {
       if (secret === undefined) this.#feed.delete(namespace, name);
-      else this.#show(secret, undefined, this.#sessionsOf(namespace, name));
+      else this.#show(secret, undefined);
     });
   }
 
@@ -91,8 +97,9 @@ export class ClustersResource implements OwnResource {
     this.#health.stop();
   }
 
-  async #refresh({ namespace, name }: ResourceScope): Promise<void> {
-    const { directory } = this.#deps;
+  /** @returns warnings. */
+  async #refresh({ namespace, name }: ResourceScope): Promise<readonly string[]> {
+    const { directory, sessions } = this.#deps;
     const isAsked = (secret: ClusterSecret): boolean =>
       (namespace === '' || secret.namespace === namespace) && (name === '' || secret.name === name);
     const secrets = directory.secrets().filter(isAsked);
@@ -104,35 +111,31 @@ export class ClustersResource implements OwnResource {
         cluster: () => directory.find(secret.namespace, secret.name),
       }));
     if (hasLocal) probes.push({ key: localName, cluster: () => directory.find('', localName) });
-    const found = await this.#health.look(probes);
-    if (hasLocal) this.#showLocal(found.get(localName), this.#sessionsOf('', localName));
+    // Sessions of the local cluster are in their pods' namespaces, others in their Secret's. A cluster that is not there has none.
+    const asked = hasLocal ? sessions.refresh('') : secrets.length > 0 ? sessions.refresh(namespace) : [];
+    const [found, warnings] = await Promise.all([this.#health.look(probes), asked]);
+    if (hasLocal) this.#showLocal(found.get(localName));
     // What changed meanwhile has been shown already, and was not asked about.
     const current = new Set(directory.secrets());
     for (const secret of secrets) {
       if (!current.has(secret)) continue;
-      this.#show(secret, found.get(keyOf(secret)), this.#sessionsOf(secret.namespace, secret.name));
+      this.#show(secret, found.get(keyOf(secret)));
     }
+    return warnings;
   }
 
-  #show(secret: ClusterSecret, health: Health | undefined, sessions: number): void {
-    this.#feed.set(secretObject(secret, this.#state(secret.namespace, secret.name, health, sessions)));
+  #show(secret: ClusterSecret, health: Health | undefined): void {
+    this.#feed.set(secretObject(secret, this.#state(secret.namespace, secret.name, health)));
   }
 
-  #showLocal(health: Health | undefined, sessions: number): void {
+  #showLocal(health: Health | undefined): void {
     const facts = { namespace: localNamespace, startedAtMs: this.#startedAtMs, ...this.#options };
-    this.#feed.set(localObject(facts, this.#state(localNamespace, localName, health, sessions)));
+    this.#feed.set(localObject(facts, this.#state(localNamespace, localName, health)));
   }
 
-  #state(namespace: string, name: string, health: Health | undefined, sessions: number): ClusterState {
+  #state(namespace: string, name: string, health: Health | undefined): ClusterState {
+    const sessions = this.#deps.sessions.countIn(namespace, name);
     return { health, sessions, previous: this.#feed.get(namespace, name), nowMs: this.#deps.clock.now() };
-  }
-
-  #sessionsOf(namespace: string, name: string): number {
-    return this.#deps.sessions
-      .list()
-      .filter(
-        ({ subject }) => subject.cluster === name && (name === localName || subject.clusterNamespace === namespace),
-      ).length;
   }
 
   #setWatched(isWatched: boolean): void {

@@ -1,4 +1,5 @@
-// The filters of the pipeline in their order: request info, loop, audit, shutdown, authenticate, limits, authorize. Each is small and knows only the context.
+// The filters of the pipeline in their order: request info, loop, audit, shutdown, authenticate, limits, impersonate, authorize. Each is small and
+// knows only the context.
 
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { AccessQuestion, Authorizer } from '../auth/authorize.ts';
@@ -8,6 +9,7 @@ import type { OwnMark } from '../clusters/own-mark.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import { type CallStages, noStages } from '../observe/stages.ts';
 
+import type { ActingUsers } from './acting-user.ts';
 import { asksForReasons } from './health.ts';
 import type { PeersEndpoint } from './peers-endpoint.ts';
 import type { Filter } from './pipeline.ts';
@@ -25,6 +27,7 @@ export function createFilters(deps: {
   authenticator: Pick<Authenticator, 'authenticate'>;
   authorizer: Pick<Authorizer, 'authorize'>;
   limits: Pick<RequestLimits, 'admit'>;
+  acting: Pick<ActingUsers, 'wanted' | 'become'>;
   shutdown: Shutdown;
   /** By which kexer knows its own calls again. */
   mark?: Pick<OwnMark, 'refuseOwn'>;
@@ -41,6 +44,7 @@ export function createFilters(deps: {
     authenticateFilter(deps.authenticator),
     auditUserFilter(),
     limitsFilter(deps.limits),
+    impersonateFilter(deps.acting),
     authorizeFilter(deps.authorizer),
   ];
 }
@@ -127,15 +131,32 @@ function limitsFilter(limits: Pick<RequestLimits, 'admit'>): Filter {
   };
 }
 
+/** `--as` on what kexer answers itself. Of a call on a cluster it is judged where the call goes. */
+function impersonateFilter(acting: Pick<ActingUsers, 'wanted' | 'become'>): Filter {
+  return {
+    name: 'impersonate',
+    async apply(context) {
+      const { path, arrival } = context;
+      if (path.kind !== 'own' || !needsRight(context)) return;
+      const wanted = acting.wanted(arrival.headers);
+      if (wanted === undefined) return;
+      context.acting = { user: wanted, isProven: false };
+      const user = await stagesOf(context).run('authz', () =>
+        acting.become(context.caller.user, wanted, questionOf(path.info)),
+      );
+      context.acting = { user, isProven: true };
+      context.ticket?.countAs(user.name);
+    },
+  };
+}
+
 function authorizeFilter(authorizer: Pick<Authorizer, 'authorize'>): Filter {
   return {
     name: 'authorize',
     async apply(context) {
-      // Discovery and paths that are no resource of kexer's group: any authenticated user; what is not there is a 404 for all of them.
+      if (!needsRight(context)) return;
       const { info } = context.path;
-      const isOfGroup = info.isResourceRequest && info.apiGroup === clustersResource.group;
-      if (isOpen(context) || !(isOfGroup || isGuarded(context))) return;
-      const { user } = context.caller;
+      const user = context.actingUser;
       const stages = stagesOf(context);
       await stages.run('authz', () => authorizer.authorize(user, questionOf(info)));
       // A GET that upgrades opens a stream: `get` alone must not be enough for that, as on kube-apiserver since 1.35.
@@ -144,6 +165,13 @@ function authorizeFilter(authorizer: Pick<Authorizer, 'authorize'>): Filter {
       }
     },
   };
+}
+
+/** Discovery and paths that are no resource of kexer's group: any authenticated user; what is not there is a 404 for all of them. */
+function needsRight(context: RequestContext): boolean {
+  const { info } = context.path;
+  const isOfGroup = info.isResourceRequest && info.apiGroup === clustersResource.group;
+  return !isOpen(context) && (isOfGroup || isGuarded(context));
 }
 
 /** Paths of kexer's own that are no resource and yet not everybody's, as on kube-apiserver: RBAC has rules with nonResourceURLs for them. */

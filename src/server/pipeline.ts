@@ -6,8 +6,9 @@ import { describeError } from '../base/errors.ts';
 import { localName } from '../clusters/secret-watch.ts';
 import { abortResponse } from '../net/http-answer.ts';
 import { type Status, statusOf } from '../kube/status.ts';
+import type { RawHeaders } from '../protocol/raw-headers.ts';
 
-import { type Answer, sendAnswer, statusAnswer, textAnswer } from './answer.ts';
+import { type Answer, RefusalWithHeaders, sendAnswer, statusAnswer, textAnswer } from './answer.ts';
 import type { RequestContext } from './request-context.ts';
 
 /** Looks at a request and sets what it finds out; throws to refuse it. */
@@ -65,7 +66,10 @@ export class Pipeline {
       if (context.arrival.signal.aborted) return;
       const { exchange } = context;
       if (exchange.kind === 'request' && exchange.response.headersSent) abortResponse(exchange.response);
-      else sendAnswer({ clock: this.#clock }, exchange, errorAnswer(context, status), context.arrival.auditId);
+      else {
+        const headers = error instanceof RefusalWithHeaders ? error.headers : [];
+        sendAnswer({ clock: this.#clock }, exchange, errorAnswer(context, status, headers), context.arrival.auditId);
+      }
     } catch (defect) {
       this.#observer.defect(new Error(`Cannot answer an error: ${describeError(error)}`, { cause: defect }));
       if (context.exchange.kind === 'upgrade') context.exchange.socket.destroy();
@@ -78,9 +82,9 @@ export class Pipeline {
  * client-go shows the words of a 403 or 502 to its discovery only if they are plain text; of a Status it makes "unknown", and every kubectl
  * command begins with discovery. What is between kexer and another cluster nobody else can tell the user.
  */
-function errorAnswer({ pathIfKnown: path }: RequestContext, status: Status): Answer {
+function errorAnswer({ pathIfKnown: path }: RequestContext, status: Status, headers: RawHeaders): Answer {
   const isDiscovery = path?.kind === 'cluster' && path.cluster !== localName && /^\/apis?\/?$/.test(path.inner.rawPath);
   return isDiscovery && (status.code === 403 || status.code === 502)
     ? textAnswer(status.code, `${status.message ?? ''}\n`)
-    : statusAnswer(status);
+    : statusAnswer(status, headers);
 }

@@ -184,6 +184,7 @@ export class RequestAudit implements CallAudit {
     const decision = this.#log.decide({
       user: caller?.user,
       info,
+      isOwn: this.#context.pathIfKnown?.kind === 'own',
       isSession: this.#isSession,
       isRefused: this.#isRefused,
     });
@@ -226,7 +227,8 @@ export class RequestAudit implements CallAudit {
 
   /** Whom the caller became, or only asked to become: of a token's caller nobody knows it until kube-apiserver has taken the call. */
   #effective(response: ResponseFacts | undefined): { impersonated?: UserInfo; requested?: UserInfo } {
-    const { identity, callerIfKnown: caller } = this.#context;
+    const { identity, acting, callerIfKnown: caller } = this.#context;
+    if (acting !== undefined) return acting.isProven ? { impersonated: acting.user } : { requested: acting.user };
     if (identity === undefined || identity.effectiveUser === caller?.user) return {};
     const isTaken = identity.isEffectiveProven || (response !== undefined && response.code < 400);
     return isTaken ? { impersonated: identity.effectiveUser } : { requested: identity.effectiveUser };

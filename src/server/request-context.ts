@@ -9,6 +9,7 @@ import type { PeerIdentity } from '../auth/authenticate.ts';
 import type { Caller } from '../auth/caller.ts';
 import type { OutgoingIdentity } from '../auth/outgoing.ts';
 import { KexerError } from '../base/errors.ts';
+import type { UserInfo } from '../kube/user.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { RequestAudit } from './request-audit.ts';
@@ -45,6 +46,13 @@ export type Exchange =
   | { readonly kind: 'request'; readonly request: AnyRequest; readonly response: AnyResponse }
   | { readonly kind: 'upgrade'; readonly request: IncomingMessage; readonly socket: Duplex; readonly head: Buffer };
 
+/** Whom a caller asks to be on a path of kexer's own. */
+export interface Acting {
+  readonly user: UserInfo;
+  /** Reviews have allowed it; before that nothing is done in their name. */
+  readonly isProven: boolean;
+}
+
 export class RequestContext {
   readonly arrival: Arrival;
   readonly exchange: Exchange;
@@ -58,6 +66,8 @@ export class RequestContext {
   audit: RequestAudit | undefined;
   /** How a call on a cluster leaves; undefined until that is known. */
   identity: OutgoingIdentity | undefined;
+  /** On kexer's own paths; undefined: the caller is nobody else. A call on a cluster has it in {@link identity}. */
+  acting: Acting | undefined;
   /** What metrics and traces know of it; undefined: nobody observes it, as in tests. */
   observed: ObservedRequest | undefined;
   /** The filter that looks at it, or `call` behind all filters: who refused it, for the audit log. */
@@ -72,6 +82,7 @@ export class RequestContext {
     this.ticket = undefined;
     this.audit = undefined;
     this.identity = undefined;
+    this.acting = undefined;
     this.observed = undefined;
     this.stage = '';
   }
@@ -95,6 +106,13 @@ export class RequestContext {
 
   set caller(caller: Caller) {
     this.#caller = caller;
+  }
+
+  /** Whose rights count on kexer's own paths: the caller's, or those of whom they act as. */
+  get actingUser(): UserInfo {
+    const { acting } = this;
+    if (acting === undefined) return this.caller.user;
+    return acting.isProven ? acting.user : tooEarly('acting user');
   }
 
   /** The caller, or undefined if nobody was authenticated; for logs. */

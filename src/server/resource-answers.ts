@@ -2,15 +2,15 @@
 // `limit` is not heeded, which a server may do, so that no list needs a second page. A watch that is to begin with a list (WatchList) is
 // refused as by a server that does not know it; clients then list first.
 
-import type { Caller } from '../auth/caller.ts';
 import type { Clock } from '../base/clock.ts';
 import { type ListOptions, parseListOptions } from '../kube/list-options.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import { badRequest, methodNotAllowed, notFound, StatusError, unknownResource } from '../kube/status.ts';
+import type { UserInfo } from '../kube/user.ts';
 import type { AnyResponse } from '../net/http-answer.ts';
 import type { RawHeader, RawHeaders } from '../protocol/raw-headers.ts';
 
-import { type Answer, jsonAnswer, statusAnswer } from './answer.ts';
+import { type Answer, jsonAnswer, RefusalWithHeaders, statusAnswer } from './answer.ts';
 import type { ResourceFeed } from './resource-feed.ts';
 import { writerOf } from './resource-forms.ts';
 import { type ResourceKind, type ResourceObject, selectableFields, shownIn } from './resource-kind.ts';
@@ -21,7 +21,10 @@ export interface OwnRequest {
   readonly info: RequestInfo;
   readonly query: URLSearchParams;
   readonly headers: RawHeaders;
-  readonly caller: Caller;
+  /** Whose rights it runs with. */
+  readonly user: UserInfo;
+  /** Who called, if they act as `user`. */
+  readonly originalUser: UserInfo | undefined;
   readonly remoteAddress: string;
   readonly auditId: string;
   /** Aborted when the client has left. */
@@ -92,7 +95,8 @@ export class ResourceAnswers<T extends ResourceObject> implements OwnResource {
     const name = info.parts[1] ?? '';
     const { warnings } = await this.#deps.refresh({ namespace, name }, signal);
     const found = this.#shown(namespace).find(({ metadata }) => metadata.name === name);
-    if (found === undefined) throw new StatusError(notFound(this.#kind, name));
+    // Whoever was not asked may have it.
+    if (found === undefined) throw new RefusalWithHeaders(notFound(this.#kind, name), warningHeaders(warnings));
     return withWarnings(jsonAnswer(200, writer.single(found)), warnings);
   }
 

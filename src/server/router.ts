@@ -180,7 +180,7 @@ async function callOf(
 async function answerResource(
   deps: RouterDeps,
   { info, query }: RequestPath & { kind: 'own' },
-  { arrival, exchange, caller }: RequestContext,
+  { arrival, exchange, caller, acting, actingUser: user }: RequestContext,
 ): Promise<void> {
   const isOurs = info.apiGroup === clustersResource.group && info.apiVersion === clustersResource.version;
   const resource = deps.resources.get(info.resource);
@@ -193,7 +193,8 @@ async function answerResource(
     info,
     query,
     headers,
-    caller,
+    user,
+    originalUser: acting === undefined ? undefined : caller.user,
     remoteAddress,
     auditId,
     signal,

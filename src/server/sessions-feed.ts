@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 
 import type { Clock } from '../base/clock.ts';
+import { localName } from '../clusters/secret-watch.ts';
 import type { Redactor } from '../observe/redact.ts';
 import type { SessionObserver } from '../streams/registry.ts';
 import type { Session } from '../streams/session.ts';
@@ -86,6 +87,20 @@ export class SessionsFeed implements SessionObserver {
     return [...this.#local.values()]
       .map((entry) => this.#objectOf(entry))
       .filter(({ metadata }) => namespace === '' || metadata.namespace === namespace);
+  }
+
+  /** How many run in a cluster: here now, and at the others as they last told. Those of the local one are under any namespace. */
+  countIn(clusterNamespace: string, cluster: string): number {
+    const isThere = (namespace: string, name: string): boolean =>
+      name === cluster && (name === localName || namespace === clusterNamespace);
+    let count = 0;
+    for (const { session } of this.#local.values()) {
+      if (isThere(session.subject.clusterNamespace, session.subject.cluster)) count += 1;
+    }
+    for (const objects of this.#remote.values()) {
+      for (const { spec } of objects.values()) if (isThere(spec.cluster.namespace, spec.cluster.name)) count += 1;
+    }
+    return count;
   }
 
   /** Resolves when this process has no session of that name, or after so long. */

@@ -36,6 +36,8 @@ export interface DeletedSession {
   readonly pod: string;
   /** Who ended it. */
   readonly user: string;
+  /** Who acted as them by impersonation; left out: nobody. */
+  readonly originalUser?: string;
   readonly replica: string;
   readonly remoteAddress: string;
   readonly auditId: string;
@@ -88,7 +90,7 @@ export class SessionsResource implements OwnResource {
   }
 
   async #delete(request: OwnRequest): Promise<Answer> {
-    const { info, query, headers, caller } = request;
+    const { info, query, headers, user, originalUser } = request;
     const { namespace, name } = info;
     const options = readDeleteOptions(await request.readBody(maxDeleteBytes), headers, query);
     const object = await this.#find(namespace, name);
@@ -102,7 +104,8 @@ export class SessionsResource implements OwnResource {
         owner: spec.user.username,
         namespace,
         pod: spec.pod?.name ?? '',
-        user: caller.user.name,
+        user: user.name,
+        ...(originalUser === undefined ? {} : { originalUser: originalUser.name }),
         replica: status.replica,
         remoteAddress: request.remoteAddress,
         auditId: request.auditId,
@@ -128,19 +131,19 @@ export class SessionsResource implements OwnResource {
   }
 
   /** @throws StatusError 404 if it ended meanwhile, 503 if its kexer could not be asked. */
-  async #end({ metadata }: SessionObject, { caller, auditId }: OwnRequest): Promise<void> {
+  async #end({ metadata }: SessionObject, { user, auditId }: OwnRequest): Promise<void> {
     const { sessions, peers } = this.#deps;
     const { namespace, name, uid } = metadata;
     const here = sessions.local(namespace, name);
     if (here !== undefined) {
-      here.session.end(endMessage(caller.user.name), 'user');
+      here.session.end(endMessage(user.name), 'user');
       return;
     }
     const owner = sessions.ownerOf(namespace, name);
     const outcome =
       owner === undefined || peers === undefined
         ? 'notFound'
-        : await peers.end(owner, { namespace, name, uid, user: caller.user.name }, auditId);
+        : await peers.end(owner, { namespace, name, uid, user: user.name }, auditId);
     if (outcome === 'notFound') throw new StatusError(notFound(sessionsResource, name));
   }
 

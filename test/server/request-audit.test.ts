@@ -339,6 +339,24 @@ describe('RequestAudit', () => {
       ]);
     const bobJson = { username: 'bob', groups: ['system:authenticated'] };
 
+    it('is whom a caller acts as on a path of kexer’s own, and only asked for until reviews have allowed it', () => {
+      const target = '/apis/backup.cv.io/v1/namespaces/default/sessions/s1';
+      for (const isProven of [true, false]) {
+        const context = begin({ caller: alice, target, method: 'DELETE', kind: 'request' });
+        context.acting = { user: bob, isProven };
+        context.audit?.failed(new StatusError(failure(403, 'Forbidden', 'no')));
+        response.emit('close');
+      }
+      expect(column('user')).to.deep.equal([
+        [{ username: 'alice', groups: ['dev'] }],
+        [{ username: 'alice', groups: ['dev'] }],
+      ]);
+      expect(users()).to.deep.equal([
+        [bobJson, undefined],
+        [undefined, 'bob'],
+      ]);
+    });
+
     it('is whom kexer itself impersonates, also when refused', () => {
       const context = begin({ caller: alice, effective: { user: bob, isProven: true } });
       context.audit?.answered({ status: 403, body: Buffer.alloc(0) });

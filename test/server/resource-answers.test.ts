@@ -10,7 +10,7 @@ import { parseRequestInfo } from '../../src/kube/request-info.ts';
 import { statusOf, StatusError } from '../../src/kube/status.ts';
 import { makeUser } from '../../src/kube/user.ts';
 import { fromRawHeaders } from '../../src/protocol/raw-headers.ts';
-import { sendAnswer, statusAnswer } from '../../src/server/answer.ts';
+import { RefusalWithHeaders, sendAnswer, statusAnswer } from '../../src/server/answer.ts';
 import { ResourceAnswers } from '../../src/server/resource-answers.ts';
 import { ResourceFeed } from '../../src/server/resource-feed.ts';
 import type { ResourceKind, ResourceObject } from '../../src/server/resource-kind.ts';
@@ -94,7 +94,8 @@ describe('ResourceAnswers', () => {
         info: parseRequestInfo(request.method ?? '', path.slice(1).split('/'), query),
         query,
         headers: fromRawHeaders(request.rawHeaders),
-        caller: { via: 'frontProxy', user: makeUser({ name: 'alice' }) },
+        user: makeUser({ name: 'alice' }),
+        originalUser: undefined,
         remoteAddress: '',
         auditId: 'audit-1',
         signal: scope.signal,
@@ -109,7 +110,8 @@ describe('ResourceAnswers', () => {
         })
         .catch((error: unknown) => {
           if (!(error instanceof StatusError)) throw error;
-          sendAnswer({ clock }, exchange, statusAnswer(statusOf(error)), 'audit-1');
+          const headers = error instanceof RefusalWithHeaders ? error.headers : [];
+          sendAnswer({ clock }, exchange, statusAnswer(statusOf(error), headers), 'audit-1');
         });
     });
     await new Promise<void>((resolve) => {
@@ -242,6 +244,15 @@ describe('ResourceAnswers', () => {
     expect(partial).to.deep.include({ kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1' });
     expect(partial).to.have.nested.property('items[0].kind', 'PartialObjectMetadata');
     expect((await ask(`${base}/things`, tables)).body).to.have.nested.property('rows.length', 3);
+  });
+
+  it('says with a 404 what it could not find out', async () => {
+    warnings = ['a replica is silent'];
+    const missing = await ask(`${base}/namespaces/a/things/nope`);
+    expect(missing).to.deep.include({ status: 404, warning: '299 - "a replica is silent"' });
+    expect(missing.body).to.deep.include({ message: 'things.backup.cv.io "nope" not found', reason: 'NotFound' });
+    warnings = [];
+    expect(await ask(`${base}/namespaces/a/things/nope`)).to.deep.include({ status: 404, warning: undefined });
   });
 
   it('selects by fields and labels', async () => {

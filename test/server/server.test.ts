@@ -95,6 +95,7 @@ describe('Server', () => {
           authenticator: { authenticate: (input) => authenticate(input) },
           authorizer,
           limits: { admit: () => {} },
+          acting: { wanted: () => undefined, become: async (requestor) => requestor },
           audit: { begin: () => {} },
           shutdown,
         }),
@@ -118,7 +119,7 @@ describe('Server', () => {
             [
               'clusters',
               new ClustersResource(
-                { clock, directory, sessions },
+                { clock, directory, sessions: { countIn: () => 0, refresh: async () => [] } },
                 { endpoint: 'https://apiserver', streams: 'kubelet' },
               ),
             ],

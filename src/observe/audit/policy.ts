@@ -40,6 +40,8 @@ export interface AuditAttributes {
   readonly user: UserInfo | undefined;
   /** Of the inner path for a call on a cluster; undefined if the path could not be read. */
   readonly info: RequestInfo | undefined;
+  /** `info` is of a path that kexer answers itself, and not of one inside a cluster. */
+  readonly isOwn: boolean;
   /** A stream or another upgrade that begins. */
   readonly isSession: boolean;
   /** kexer, or the preflight, refuses the request. */
@@ -57,10 +59,14 @@ export interface AuditPolicy {
 
 const nothingRecorded: AuditDecision = Object.freeze({ isRecorded: false, omitStages: new Set<AuditStage>() });
 
-/** Without a policy file: sessions and refusals. Ordinary calls stand in kube-apiserver's own audit log. */
+/**
+ * Without a policy file: sessions, who ends those of others, and refusals. Ordinary calls stand in kube-apiserver's own audit log; a deleted session
+ * does only if the call came through its aggregation layer.
+ */
 export const defaultPolicy: AuditPolicy = {
-  decide({ isSession, isRefused }) {
-    if (!isSession && !isRefused) return nothingRecorded;
+  decide({ info, isOwn, isSession, isRefused }) {
+    const isOwnDelete = isOwn && info?.isResourceRequest === true && info.verb.startsWith('delete');
+    if (!isSession && !isRefused && !isOwnDelete) return nothingRecorded;
     return { isRecorded: true, omitStages: new Set(['RequestReceived']) };
   },
 };

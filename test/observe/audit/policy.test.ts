@@ -16,6 +16,7 @@ function attributes(method: string, target: string, more: Partial<AuditAttribute
   return {
     user: makeUser({ name: 'alice', groups: ['dev', 'system:authenticated'] }),
     info: parseRequestInfo(method, path.slice(1).split('/'), new URLSearchParams(query)),
+    isOwn: false,
     isSession: false,
     isRefused: false,
     ...more,
@@ -123,6 +124,19 @@ describe('defaultPolicy', () => {
       (given) => defaultPolicy.decide(given).isRecorded,
     );
     expect(decided).to.deep.equal([false, true, true, false]);
+  });
+
+  it('records who ends a session of somebody else, once: not the call inside a cluster that leads there', () => {
+    const session = '/apis/backup.cv.io/v1/namespaces/default/sessions/74aa82da85';
+    const decided = [
+      attributes('DELETE', session, { isOwn: true }),
+      attributes('DELETE', session),
+      attributes('GET', session, { isOwn: true }),
+      attributes('DELETE', '/livez', { isOwn: true }),
+      attributes('DELETE', '/api/v1/namespaces/default/pods/demo'),
+    ].map((given) => defaultPolicy.decide(given));
+    expect(decided.map(({ isRecorded }) => isRecorded)).to.deep.equal([true, false, false, false, false]);
+    expect([...(decided[0]?.omitStages ?? [])]).to.deep.equal(['RequestReceived']);
   });
 });
 
