@@ -2,12 +2,13 @@
 // words. The rest of kexer sees raw header lists and a sink. Deadlines are the caller's: watches and logs last for hours. Not undici: its
 // parser is WebAssembly, which costs 23 MB of memory with the first request where this costs 6 (measured with Node 24.21).
 
-import { Agent as HttpAgent, type ClientRequest, type IncomingMessage, request as httpRequest } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { LookupFunction, Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 
 import { KexerError } from '../base/errors.ts';
+import { Agent as HttpAgent, request as httpRequest } from '../base/node-http.ts';
 import { fromRawHeaders, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
 import { type AddressGuard, checkLiteral, guardedLookup } from './address-guard.ts';
 import type { Endpoint } from './credential.ts';

@@ -3,8 +3,8 @@
 // are smuggled. Header order, case and repetition are kept; text is latin1, one character a byte.
 
 import { Buffer } from 'node:buffer';
-import { STATUS_CODES } from 'node:http';
 import { KexerError } from '../base/errors.ts';
+import { STATUS_CODES } from '../base/node-http.ts';
 import { quote } from '../base/quote.ts';
 import { getAllHeaders, hasHeader, type RawHeader, type RawHeaders, trimSpace } from './raw-headers.ts';
 

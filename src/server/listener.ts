@@ -3,7 +3,7 @@
 // certificates are asked for and never judged here. TLS sessions are never resumed: a resumed one would skip the certificate. No error of
 // any connection ends the process.
 
-import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
+import type { IncomingMessage, Server as HttpServer } from 'node:http';
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { constants } from 'node:crypto';
@@ -12,6 +12,7 @@ import { createServer as createTlsServer, type TLSSocket, type Server as TlsServ
 
 import { peerIdentityOf, type PeerIdentity } from '../auth/peer-identity.ts';
 import { KexerError } from '../base/errors.ts';
+import { createServer as createHttpServer } from '../base/node-http.ts';
 import type { KeyPairPem } from '../certs/generate.ts';
 import { preferredCiphers } from '../net/ciphers.ts';
 import { keepAlive } from '../net/keep-alive.ts';

@@ -1,11 +1,12 @@
 // Where a log comes from: one GET of the kubelet's /containerLogs on a connection of its own, opened only after kube-apiserver has answered
 // the same question with a 200. Its refusals are told in kube-apiserver's words. On the detour the one GET is kube-apiserver's.
 
-import { type IncomingMessage, request as httpRequest } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
+import { request as httpRequest } from '../base/node-http.ts';
 import type { Call } from '../clusters/call.ts';
 import type { Detour } from '../clusters/detour.ts';
 import { badRequest, failure, internalError, type Status, StatusError } from '../kube/status.ts';

@@ -1,8 +1,8 @@
 // Calls one admission webhook: an AdmissionReview over HTTPS (or, in the sandbox, HTTP on loopback), to a URL or to a Service.
 
-import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 
+import { request as httpRequest } from '../../../base/node-http.ts';
 import { goNetworkError } from '../connect/kubelet-client.ts';
 import { resolveService } from '../aggregation/service-endpoint.ts';
 import type { Store } from '../store.ts';

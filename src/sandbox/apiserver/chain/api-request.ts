@@ -1,11 +1,12 @@
 // The one request of the apiserver's chain: an Exchange over Node's HTTP/1.1 and HTTP/2 objects, and over the bare socket of an
 // upgrade, which either gets an ordinary answer or is taken by a proxy. The chain's filters change its user and headers on the way.
 
-import { type IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { randomUUID } from 'node:crypto';
 
+import { ServerResponse } from '../../../base/node-http.ts';
 import { parseRequestInfo, type RequestInfo } from '../../../kube/request-info.ts';
 import { encodeStatus, type Status, StatusError, tooLarge } from '../../../kube/status.ts';
 import { anonymousUser, type UserInfo } from '../../../kube/user.ts';
