@@ -6,8 +6,9 @@ import { performance } from 'node:perf_hooks';
 import { judge } from './judge.ts';
 import { needsVictim, performRun } from './perform.ts';
 import { describePlan, planRun, type RunPlan } from './plan.ts';
+import { Residue, residueDeadlineMs } from './residue.ts';
 import type { ProbeAnswer } from './support/probe.ts';
-import { type FaultStage, nodeNames, pause } from './support/stage.ts';
+import { type FaultStage, pause } from './support/stage.ts';
 
 export interface CampaignOptions {
   readonly seed: number;
@@ -16,6 +17,8 @@ export interface CampaignOptions {
   readonly first?: number;
   /** Each run's line, as it ends. */
   readonly log?: (line: string) => void;
+  /** Each violation, as soon as it is seen; left out: `log`. */
+  readonly complain?: (line: string) => void;
 }
 
 export interface CampaignResult {
@@ -31,14 +34,13 @@ export interface CampaignResult {
 
 /** Runs after which kexer has loaded and compiled what it ever will: memory is compared with the state then. */
 const warmUpRuns = 12;
-/** Longer than any orderly end takes; what is open then stays open. */
-const residueDeadlineMs = 5000;
 /** Growth that is no leak: a leak of one session's buffers a run would be more after 300 runs. */
 const maxRssGrowthBytes = 64 * 1024 * 1024;
 const maxHeapGrowthBytes = 8 * 1024 * 1024;
 
 export async function runCampaign(stage: FaultStage, options: CampaignOptions): Promise<CampaignResult> {
-  const { seed, runs, first = 0, log = () => {} } = options;
+  const { seed, runs, first = 0, log = () => {}, complain = log } = options;
+  const residue = new Residue(stage);
   const violations: string[] = [];
   const outcomes: Record<string, number> = {};
   const plans = Array.from({ length: runs }, (_, number) => planRun(seed, first + number));
@@ -49,12 +51,13 @@ export async function runCampaign(stage: FaultStage, options: CampaignOptions): 
     const startedMs = performance.now();
     // The next one that will be killed starts beside the runs before it.
     if (plans.slice(number, number + 3).some(needsVictim)) stage.prepareVictim();
-    const { outcome, problems } = await runOne(stage, plan);
+    const { outcome, problems } = await runOne(stage, residue, plan);
     outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
     const line = `${describePlan(plan)} → ${outcome} (${Math.round(performance.now() - startedMs)} ms)`;
     log(line);
     if (problems.length > 0) violations.push([line, ...problems].join('\n    '));
-    for (const problem of problems) log(`    VIOLATION: ${problem}`);
+    if (problems.length > 0 && complain !== log) complain(line);
+    for (const problem of problems) complain(`    VIOLATION: ${problem}`);
     if (number + 1 === warmUpRuns) before = await stage.kexer.probe(true);
     // A tenth of the runs go there.
     if (number + 1 === 10 * warmUpRuns) detourBefore = await stage.detourKexer.probe(true);
@@ -78,7 +81,11 @@ export async function runCampaign(stage: FaultStage, options: CampaignOptions): 
   };
 }
 
-async function runOne(stage: FaultStage, plan: RunPlan): Promise<{ outcome: string; problems: string[] }> {
+async function runOne(
+  stage: FaultStage,
+  residue: Residue,
+  plan: RunPlan,
+): Promise<{ outcome: string; problems: string[] }> {
   let seen;
   try {
     seen = await performRun(stage, plan);
@@ -89,7 +96,7 @@ async function runOne(stage: FaultStage, plan: RunPlan): Promise<{ outcome: stri
     };
   }
   const { violations, exception } = judge(plan, seen);
-  const problems = [...violations, ...(await residue(stage))];
+  const problems = [...violations, ...(await residue.report())];
   const { report } = seen;
   const fired = seen.isFired ? '' : ' (fault not reached)';
   if (report === undefined) return { outcome: `hang${fired}`, problems };
@@ -97,56 +104,6 @@ async function runOne(stage: FaultStage, plan: RunPlan): Promise<{ outcome: stri
   if (exception !== undefined) return { outcome: `exception: ${exception}${fired}`, problems };
   if (result.kind !== 'failure') return { outcome: `${result.kind}${fired}`, problems };
   return { outcome: `failure, ${phase}, ${result.isTold ? 'told' : 'connection lost'}${fired}`, problems };
-}
-
-/** What is left of a run once everything had its time to end. */
-async function residue(stage: FaultStage): Promise<string[]> {
-  const deadline = performance.now() + residueDeadlineMs;
-  for (;;) {
-    const left = await leftovers(stage);
-    if (left.length === 0 || performance.now() > deadline) return left;
-    await pause(5);
-  }
-}
-
-async function leftovers(stage: FaultStage): Promise<string[]> {
-  const left: string[] = [];
-  for (const kexer of [stage.kexer, stage.detourKexer]) {
-    if (kexer.exit !== undefined) return [`kexer has died: ${kexer.exit} ${kexer.noise}`];
-    if (kexer.noise !== '') left.push(`kexer complains: ${kexer.noise}`);
-    for (const session of kexer.openSessions) left.push(`a session is left in kexer: ${JSON.stringify(session)}`);
-  }
-  left.push(...(await strangeSockets(stage)));
-  if (left.length > 0) return left;
-  // kexer has let go of everything; only now the wire may do so where it cannot by itself.
-  const { openConnections } = stage.clientProxy;
-  if (openConnections > 0) left.push(`${openConnections} connections of the client's proxy are open`);
-  for (const node of nodeNames) {
-    const proxy = stage.proxyOf(node);
-    proxy.dropStalled();
-    // The apiserver keeps connections of its own to kubelets.
-    const kubeletConnections = stage.kubeletOf(node).connectionCount - proxy.otherConnections;
-    if (proxy.openConnections > 0) left.push(`${proxy.openConnections} connections of the proxy of ${node} are open`);
-    if (kubeletConnections > 0) left.push(`${kubeletConnections} connections of the kubelet of ${node} are open`);
-  }
-  return left;
-}
-
-/** Sockets of kexer that lead to a kubelet or to the client of the run that is over. */
-async function strangeSockets(stage: FaultStage): Promise<string[]> {
-  const kubeletPorts = new Set(nodeNames.map((node) => stage.proxyOf(node).port));
-  const clientPorts = stage.clientProxy.targetSidePorts;
-  const strange = await Promise.all(
-    [stage.kexer, stage.detourKexer].map(async (kexer) => {
-      const { sockets } = await kexer.probe();
-      return sockets.filter(({ localPort, remotePort }) => {
-        return kubeletPorts.has(remotePort) || (localPort === kexer.port && clientPorts.has(remotePort));
-      });
-    }),
-  );
-  return strange
-    .flat()
-    .map(({ localPort, remotePort }) => `kexer holds a socket ${localPort} → ${remotePort} of a session that is over`);
 }
 
 function memoryProblems(before: ProbeAnswer, after: ProbeAnswer): string[] {

@@ -18,6 +18,11 @@ interface Outcome {
   readonly output: string;
 }
 
+/** About 0.3 s a run; the rest is for machines that do other things besides. */
+const limitMs = 270_000;
+/** For the command to stop its kexers, before it is killed. */
+const stopMs = 10_000;
+
 /** The campaign as a process of its own: it kills and cuts its peers at any byte, and what that leaves in them shall not outlive it. */
 function runCommand(): Promise<Outcome> {
   const args = [join(import.meta.dirname, 'main.ts'), '--seed', String(seed), '--runs', String(runs)];
@@ -26,14 +31,23 @@ function runCommand(): Promise<Outcome> {
     let output = '';
     child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    let killing: NodeJS.Timeout | undefined;
+    const limit = setTimeout(() => {
+      output += `\nstopped after ${limitMs / 1000} s\n`;
+      child.kill('SIGTERM');
+      killing = setTimeout(() => child.kill('SIGKILL'), stopMs);
+    }, limitMs);
     child.once('error', reject);
-    child.once('close', (code) => resolve({ code, output }));
+    child.once('close', (code) => {
+      clearTimeout(limit);
+      clearTimeout(killing);
+      resolve({ code, output });
+    });
   });
 }
 
 describe('faults', function () {
-  // About 0.3 s a run; the rest is for machines that do other things besides.
-  this.timeout(300_000);
+  this.timeout(limitMs + 2 * stopMs);
 
   it(`never look like success and leave nothing behind, ${runs} times with seed ${seed}`, async () => {
     const { code, output } = await runCommand();

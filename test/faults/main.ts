@@ -15,15 +15,24 @@ const { values } = parseArgs({
   },
 });
 
+function print(line: string): void {
+  console.log(line);
+}
+
 const seed = Number(values.seed);
 console.log(`seed ${seed}`);
 const stage = await FaultStage.start();
+// Its kexers must not outlive it; the sandbox ends with the process.
+process.once('SIGTERM', () => {
+  void stage.stop().finally(() => process.exit(143));
+});
 try {
   const result = await runCampaign(stage, {
     seed,
     runs: Number(values.runs),
     first: Number(values.first),
-    ...(values.quiet ? {} : { log: (line: string) => console.log(line) }),
+    complain: print,
+    ...(values.quiet ? {} : { log: print }),
   });
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   console.log(`\n${result.runs} runs, seed ${seed}: ${result.violations.length} violations`);

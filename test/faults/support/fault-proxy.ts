@@ -45,6 +45,7 @@ class Lane {
   #queue: Buffer[] = [];
   isHeld = false;
   #hasEnded = false;
+  #isAbandoned = false;
   #drip: { pieceBytes: number; everyMs: number; pieces: number } | undefined;
   #dripTimer: NodeJS.Timeout | undefined;
 
@@ -63,6 +64,11 @@ class Lane {
     to.on('drain', () => {
       if (!this.isHeld && this.#drip === undefined) from.resume();
     });
+  }
+
+  /** Bytes wait to be read, or were read and wait to be passed: an end behind them is not seen, and of a reset nothing is ever seen. */
+  get isBlocked(): boolean {
+    return !this.#from.destroyed && !this.#from.readableEnded && this.#from.isPaused();
   }
 
   send(chunk: Buffer): void {
@@ -88,6 +94,7 @@ class Lane {
 
   release(): void {
     this.isHeld = false;
+    if (this.#isAbandoned) return;
     const queue = this.#queue;
     this.#queue = [];
     for (const chunk of queue) this.send(chunk);
@@ -103,7 +110,7 @@ class Lane {
 
   #dripOnce(): void {
     const drip = this.#drip;
-    if (drip === undefined || this.#to.destroyed) return;
+    if (drip === undefined) return;
     if (drip.pieces <= 0) {
       this.#drip = undefined;
       this.release();
@@ -124,14 +131,27 @@ class Lane {
   /** FIN after what passed; what comes later is dropped. */
   end(): void {
     this.hold();
+    this.#discard();
+    this.#to.end();
+  }
+
+  /** There is nobody any more to pass anything to: what comes is read and dropped, since an end is only seen by who reads up to it. */
+  abandon(): void {
+    this.#isAbandoned = true;
+    this.stop();
+    this.#discard();
+  }
+
+  #discard(): void {
+    this.#queue = [];
     this.#from.removeAllListeners('data');
     this.#from.on('data', () => {});
     this.#from.resume();
-    this.#to.end();
   }
 
   stop(): void {
     clearTimeout(this.#dripTimer);
+    this.#drip = undefined;
   }
 }
 
@@ -155,8 +175,8 @@ class Relay {
     // An end by reset on one side is one on the other: the proxy stands for a wire.
     client.on('error', () => resetSocket(server));
     server.on('error', () => resetSocket(client));
-    client.on('close', () => this.#closed(server));
-    server.on('close', () => this.#closed(client));
+    client.on('close', () => this.#closed(server, this.#down));
+    server.on('close', () => this.#closed(client, this.#up));
     // At byte 0 there is nothing to wait for.
     if (fault !== undefined && fault.trigger.atByte === 0) server.once('connect', () => this.#fire());
   }
@@ -165,9 +185,9 @@ class Relay {
     return { up: this.#up.bytes, down: this.#down.bytes };
   }
 
-  /** Nothing passes, not even an end. */
-  get isStalled(): boolean {
-    return this.#up.isHeld && this.#down.isHeld;
+  /** Nothing passes in a direction, not even an end: a fault holds it, or who should take it does not. */
+  get isBlocked(): boolean {
+    return this.#up.isBlocked || this.#down.isBlocked;
   }
 
   destroy(): void {
@@ -183,11 +203,14 @@ class Relay {
     resetSocket(this.#server);
   }
 
-  #closed(other: Socket): void {
+  /** @param from the lane that leads from the other side to the one that has closed */
+  #closed(other: Socket, from: Lane): void {
     this.#up.stop();
     this.#down.stop();
     // Both FINs have passed, or a reset: nothing can come any more.
     if (!other.writableEnded) other.destroy();
+    // Its own end is still to come, and it may be paused: nobody would resume it.
+    else if (!other.destroyed) from.abandon();
   }
 
   #pass(direction: Direction, lane: Lane, chunk: Buffer): void {
@@ -319,9 +342,12 @@ export class FaultProxy {
     for (const relay of this.#relays) relay.reset();
   }
 
-  /** Closes those that a fault has stalled for ever: by themselves they would not even notice that both sides are gone. */
-  dropStalled(): void {
-    for (const relay of this.#relays) if (relay.isStalled) relay.destroy();
+  /**
+   * Closes those in which something waits for ever, since a fault has stalled them or since one side does not read: by themselves they
+   * would not even notice that the other side is gone, as a socket that is not read tells nothing of its end.
+   */
+  dropBlocked(): void {
+    for (const relay of this.#relays) if (relay.isBlocked) relay.destroy();
   }
 
   async close(): Promise<void> {
