@@ -15,9 +15,9 @@ import { maskMemoryBytes, sharedMaskMemory } from '../protocol/websocket/mask-me
 const scratchBytes = maskMemoryBytes;
 
 /**
- * One for the process, made with its first session, and in WebAssembly's memory, so that a masked payload is unmasked where it is. Node copies what it has read into it and calls back before it reads anything else, and nobody reads it after that
- * call. The one thing that could read in between is a write of no bytes to another socket with a tap (TLSWrap::DoWrite then looks whether
- * there is anything to read), which SocketWriter never makes.
+ * One for the process, made with its first session, in WebAssembly's memory so that masked payload is unmasked where it is: Node copies what it
+ * has read into it and calls back before it reads anything else, and nobody reads it after that call. The one thing that could read in between is
+ * a write of no bytes to another socket with a tap (TLSWrap::DoWrite then looks whether there is anything to read), which SocketWriter never makes.
  */
 const scratch = (): Buffer<ArrayBuffer> => sharedMaskMemory.bytes;
 

@@ -39,6 +39,7 @@ export class SocketWriter {
   #isEnded = false;
   #bytesOut = 0;
   #drainRuns: (() => void)[] = [];
+  #idleRun: (() => void) | undefined;
   readonly #apart = new ByteQueue(); // each chunk waits until everything before it has left
   // One function each for the life of the connection: a closure a turn would be garbage at 10 kHz.
   readonly #flush = (): void => this.#flushNow();
@@ -94,13 +95,47 @@ export class SocketWriter {
    */
   writeApart(...parts: Buffer[]): void {
     if (this.#isEnded) return;
-    const isNext = this.#stagedBytes === 0 && this.#writesUnderWay === 0 && !this.#isHeld;
+    const isNext = this.isIdle;
     for (const bytes of parts) {
       this.#bytesOut += bytes.length;
       if (isNext) this.#put(bytes);
     }
     if (isNext) this.#sendStage();
     else this.#apart.push(Buffer.concat(parts)); // a copy, as everywhere
+  }
+
+  /** The same with bytes from `from` to `to` of a stage, which is taken over: best when the writer {@link isIdle}, as then nothing is copied. */
+  writeStageApart(stage: Buffer, from: number, to: number): void {
+    if (this.#isEnded) {
+      this.#stages.give(stage);
+      return;
+    }
+    const bytes = stage.subarray(from, to);
+    this.#bytesOut += bytes.length;
+    if (this.isIdle) {
+      this.#send(stage, bytes);
+      return;
+    }
+    this.#apart.push(Buffer.from(bytes));
+    this.#stages.give(stage);
+  }
+
+  /** Whether what is written apart now would leave now. */
+  get isIdle(): boolean {
+    return this.#stagedBytes === 0 && this.#writesUnderWay === 0 && this.#apart.length === 0 && !this.#isHeld;
+  }
+
+  /** Calls `run` once when the writer is idle, at once if it is; the latest counts. Never after the end. */
+  onIdle(run: () => void): void {
+    if (this.isIdle) run();
+    else this.#idleRun = run;
+  }
+
+  #runIdle(): void {
+    const run = this.#idleRun;
+    if (run === undefined || !this.isIdle || this.#isEnded || this.#socket.destroyed) return;
+    this.#idleRun = undefined;
+    run();
   }
 
   #sendNextApart(): void {
@@ -138,6 +173,7 @@ export class SocketWriter {
     this.#heldBytes = 0;
     for (const bytes of held) this.write(bytes);
     if (held.length === 0) this.#sendNextApart();
+    this.#runIdle();
     this.#runDrained();
   }
 
@@ -160,6 +196,7 @@ export class SocketWriter {
     this.#held = [];
     this.#heldBytes = 0;
     this.#drainRuns = [];
+    this.#idleRun = undefined;
     if (this.#stage !== undefined) this.#stages.give(this.#stage);
     this.#stage = undefined;
     this.#stagedBytes = 0;
@@ -205,11 +242,15 @@ export class SocketWriter {
     if (stage === undefined) return;
     this.#stage = undefined;
     this.#stagedBytes = 0;
+    this.#send(stage, count === stage.length ? stage : stage.subarray(0, count));
+  }
+
+  /** @param bytes of the stage, which goes back when they have been written. */
+  #send(stage: Buffer, bytes: Buffer): void {
     if (this.#socket.writableEnded) {
       this.#stages.give(stage);
       return;
     }
-    const bytes = count === stage.length ? stage : stage.subarray(0, count);
     this.#writesUnderWay += 1;
     if (this.#isConsumed) {
       this.#socket.write(bytes, (error) => this.#onWritten(stage, error));
@@ -228,6 +269,7 @@ export class SocketWriter {
     if (this.#writesUnderWay === 0 && !this.#isEnded) {
       if (this.#stagedBytes > 0) this.#sendStage();
       else this.#sendNextApart();
+      this.#runIdle(); // first, as it fills again what drained
     }
     this.#runDrained();
   }

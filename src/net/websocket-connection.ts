@@ -15,6 +15,7 @@ import { KexerError } from '../base/errors.ts';
 import {
   closePayload,
   encodeFrame,
+  encodeFrameHeader,
   opcodes,
   WebSocketDecoder,
   type WebSocketDataEvent,
@@ -24,6 +25,7 @@ import {
 import { tapReads } from './read-tap.ts';
 import { SilenceWatch } from './silence-watch.ts';
 import { SocketWriter } from './socket-writer.ts';
+import { sharedStages } from './write-stage.ts';
 
 export type WebSocketEnd =
   /** The peer's Close came. 1005: without a code. */
@@ -143,6 +145,38 @@ export class WebSocketConnection {
   /** One unfragmented message from parts by reference; false: wait for {@link onDrain}. Once not open it does nothing. */
   sendBinary(...parts: Buffer[]): boolean {
     return this.#send(opcodes.binary, parts);
+  }
+
+  /**
+   * A message of the bytes from `from` to `to` of a stage (write-stage.ts), which is taken over; in front of `from` there is room for the frame's head.
+   * For an endpoint whose frames leave apart: nothing is copied while it {@link isIdle}.
+   */
+  sendStage(stage: Buffer, from: number, to: number): boolean {
+    if (this.#state !== 'open' || this.#socket.destroyed || !this.#isFrameApart || this.#role === 'client') {
+      const hasRoom = this.#send(opcodes.binary, [stage.subarray(from, to)]);
+      sharedStages.give(stage);
+      return hasRoom;
+    }
+    this.#silence?.payloadSent();
+    const head = encodeFrameHeader({ opcode: opcodes.binary, length: to - from });
+    stage.set(head, from - head.length);
+    this.#writer.writeStageApart(stage, from - head.length, to);
+    return this.#writer.isWritable;
+  }
+
+  /** Whether a message that leaves apart would leave now. */
+  get isIdle(): boolean {
+    return this.#writer.isIdle;
+  }
+
+  /** Runs once when it is idle, at once if it is; the latest counts. Never after the end. */
+  onIdle(run: () => void): void {
+    this.#writer.onIdle(run);
+  }
+
+  /** Bytes that wait elsewhere to be sent here: they take room, too. */
+  setHeldElsewhere(bytes: number): void {
+    this.#writer.setHeldElsewhere(bytes);
   }
 
   sendText(text: string): boolean {

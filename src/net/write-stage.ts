@@ -10,6 +10,12 @@ export const smallStageBytes = 2048;
 /** What a writer takes before it wants a pause (256 KiB), and what its source may still have had in hand then (a read of 64 KiB). */
 export const largeStageBytes = 320 * 1024;
 
+/**
+ * Left free in front of what is collected for {@link SocketWriter.writeStageApart}: the longest head of a WebSocket frame without a mask is 10 bytes, and
+ * protocols have a byte or two of their own.
+ */
+export const headRoomBytes = 16;
+
 /** Stages kept for later: as many as a busy process uses at once, and no more memory than it would not notice (2.5 MiB and 128 KiB). */
 const maxFreeLarge = 8;
 const maxFreeSmall = 64;

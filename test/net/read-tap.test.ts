@@ -10,6 +10,7 @@ import { Scope } from '../../src/base/scope.ts';
 import { generateAuthority, generateServing } from '../../src/certs/generate.ts';
 import { dialTls } from '../../src/net/dial.ts';
 import { ReadTap, tapReads } from '../../src/net/read-tap.ts';
+import { sharedMaskMemory } from '../../src/protocol/websocket/mask-memory.ts';
 
 /** Two ends of a TLS connection. */
 async function tlsPair(scope: Scope, tap: ReadTap | undefined): Promise<{ client: TLSSocket; server: TLSSocket }> {
@@ -88,6 +89,7 @@ describe('tapReads', () => {
       // On the Node that the tests run on; elsewhere an accepted socket may have to do without.
       expect([got.byTap(), got.byData()]).to.deep.equal([sent.length, 0]);
       expect(new Set(got.views.map(({ buffer }) => buffer)).size).to.equal(1);
+      expect(got.views.every((view) => sharedMaskMemory.holds(view))).to.equal(true); // where unmasking costs least
     });
 
     it(`holds and resumes an ${who} socket`, async () => {

@@ -25,6 +25,7 @@ import {
   websocketAccepted,
   websocketRequestHeaders,
 } from '../../src/protocol/websocket/handshake.ts';
+import { headRoomBytes, smallStageBytes } from '../../src/net/write-stage.ts';
 import { HeadCollector, parseRequestHead } from '../../src/protocol/http-head.ts';
 import { duplexPair } from '../support/duplex-pair.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -229,6 +230,53 @@ describe('WebSocketConnection', () => {
       expect(writes).to.deep.equal([['one']]);
       for (let count = 0; count < 4; count += 1) await take();
       expect(writes).to.deep.equal([['one'], ['two'], ['three'], ['pong'], ['close']]);
+      connection.destroy();
+    });
+
+    it('writes the message of a stage from there, behind what is leaving, and takes the stage over', async () => {
+      const { connection, writes, take } = start();
+      const stageOf = (text: string): Buffer => {
+        const stage = Buffer.alloc(smallStageBytes, 'x');
+        stage.write(text, headRoomBytes);
+        return stage;
+      };
+      const ran: string[] = [];
+      connection.onIdle(() => ran.push('idle at once'));
+      const idles = [connection.isIdle];
+      for (const text of ['one', 'two', 'a'.repeat(1000)]) {
+        connection.sendStage(stageOf(text), headRoomBytes, headRoomBytes + text.length);
+        idles.push(connection.isIdle);
+      }
+      connection.onIdle(() => ran.push('first'));
+      connection.onIdle(() => {
+        ran.push('latest');
+        connection.sendBinary(Buffer.from('more'));
+      });
+      for (let count = 0; count < 3; count += 1) {
+        await settle();
+        expect(ran).to.deep.equal(['idle at once']);
+        await take();
+      }
+      expect([writes, idles, ran, connection.isIdle]).to.deep.equal([
+        [['one'], ['two'], ['a'.repeat(1000)], ['more']],
+        [true, false, false, false],
+        ['idle at once', 'latest'],
+        false,
+      ]);
+      connection.destroy();
+      connection.sendStage(stageOf('late'), headRoomBytes, headRoomBytes + 4);
+      await settle();
+      expect(writes.length).to.equal(4);
+    });
+
+    it('counts what waits elsewhere as waiting', async () => {
+      const { connection } = start();
+      const told: string[] = [];
+      connection.setHeldElsewhere(300_000);
+      const wasWritable = connection.isWritable;
+      connection.onDrain(() => told.push('drain'));
+      connection.setHeldElsewhere(0);
+      expect([wasWritable, told, connection.isWritable]).to.deep.equal([false, ['drain'], true]);
       connection.destroy();
     });
 

@@ -14,7 +14,7 @@ import { type } from '../support/keystrokes.ts';
 import { framesOf, pour } from '../support/pour.ts';
 import { type Route, streamTarget } from '../support/route.ts';
 
-export type TransferKind = 'spdyOut' | 'webSocketOut' | 'tunnelOut' | 'spdyIn' | 'webSocketIn';
+export type TransferKind = 'spdyOut' | 'webSocketOut' | 'webSocketV4Out' | 'tunnelOut' | 'spdyIn' | 'webSocketIn';
 
 export interface Transfer {
   readonly route: Route;
@@ -35,6 +35,12 @@ async function transfer({ route, kind, mebibytes, chunkBytes = usualChunkBytes }
     case 'webSocketOut': {
       const Client = kind === 'spdyOut' ? SpdyExecClient : WebSocketExecClient;
       const client = await Client.open(route, ['source', String(mebibytes), String(chunkBytes)]);
+      await finished(client, count * chunkBytes);
+      return;
+    }
+    case 'webSocketV4Out': {
+      const command = ['source', String(mebibytes), String(chunkBytes)];
+      const client = await WebSocketExecClient.open(route, command, { protocol: 'v4.channel.k8s.io' });
       await finished(client, count * chunkBytes);
       return;
     }

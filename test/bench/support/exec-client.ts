@@ -112,7 +112,7 @@ export class SpdyExecClient extends StreamClient {
   }
 }
 
-/** exec over WebSocket v5, as kubectl speaks it. */
+/** exec over WebSocket v5, as kubectl speaks it, or as older libraries do. */
 export class WebSocketExecClient extends StreamClient {
   readonly #decoder = new WebSocketDecoder({ role: 'client' });
   readonly #handlers: ExecClientHandlers;
@@ -121,11 +121,11 @@ export class WebSocketExecClient extends StreamClient {
   static async open(
     route: Route,
     command: readonly string[],
-    options: ExecClientHandlers & { hasStdin?: boolean } = {},
+    options: ExecClientHandlers & { hasStdin?: boolean; protocol?: string } = {},
   ): Promise<WebSocketExecClient> {
-    const { hasStdin = false } = options;
+    const { hasStdin = false, protocol = 'v5.channel.k8s.io' } = options;
     const target = streamTarget(route, { command, hasStdin });
-    return new WebSocketExecClient(await upgrade(route, target, 'v5.channel.k8s.io'), options);
+    return new WebSocketExecClient(await upgrade(route, target, protocol), options);
   }
 
   private constructor(upgraded: Upgraded, handlers: ExecClientHandlers) {
