@@ -1,4 +1,5 @@
-// A client of one apiserver endpoint with one credential: kept-alive HTTP/1.1 connections, one request at a time each. Kexer has up to
+// A client of one apiserver endpoint with one credential: kept-alive HTTP/1.1 connections, one request at a time each, and HTTP/2 ones that
+// long answers share. Kexer has up to
 // three for a cluster, never mixed: its own (reviews, informers), the impersonator's, and one without a credential whose requests carry
 // their caller's token. TLS state is per client, so no connection with a client certificate can carry another's request. Raw paths and
 // header lists go out as they are given; only Host, framing and the credential are added here.
@@ -14,7 +15,9 @@ import type { Credential, Endpoint, PeerCheck } from './credential.ts';
 import { failure, StatusError } from './status.ts';
 import { parseStatus } from './status-parse.ts';
 import { diedBeforeAnswer } from './transport-error.ts';
+import { Http2Transport } from './http2-transport.ts';
 import { type AnswerController, type AnswerSink, Transport } from './transport.ts';
+import type { TunnelProxy } from './tunnel.ts';
 
 export type { AnswerController, AnswerSink } from './transport.ts';
 
@@ -43,6 +46,7 @@ export interface DialSettings {
   readonly certificate?: { readonly cert: string; readonly key: string };
   readonly isVerified: boolean;
   readonly guard?: AddressGuard;
+  readonly proxy?: TunnelProxy;
   readonly checkPeer?: PeerCheck;
   /** The value of `Host`. */
   readonly authority: string;
@@ -65,7 +69,8 @@ export class KubeClient {
   /** `User-Agent` of calls that are kexer's own. */
   readonly userAgent: string;
   readonly #connectTimeoutMs: number;
-  #transport: { readonly version: string; readonly transport: Transport } | undefined;
+  readonly #isHttp2Used: boolean;
+  #transport: Transports | undefined;
   #isClosed: boolean;
 
   constructor(
@@ -76,6 +81,8 @@ export class KubeClient {
       /** `User-Agent` of kexer's own calls (json); raw requests carry what their headers say. */
       userAgent: string;
       connectTimeoutMs?: number;
+      /** Whether long answers may share connections, where the endpoint speaks HTTP/2. Default: not. */
+      isHttp2Used?: boolean;
     },
   ) {
     this.endpoint = options.endpoint;
@@ -83,6 +90,7 @@ export class KubeClient {
     this.#credential = options.credential;
     this.userAgent = options.userAgent;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
+    this.#isHttp2Used = options.isHttp2Used ?? false;
     this.#transport = undefined;
     this.#isClosed = false;
   }
@@ -202,17 +210,25 @@ export class KubeClient {
     });
   }
 
-  /** One exchange, streamed both ways, without deadlines: the caller aborts. `onError` never comes before this returns. */
+  /**
+   * One exchange, streamed both ways, without deadlines: the caller aborts. `onError` never comes before this returns. With `isLong` the
+   * answer may last and mostly be silent, as a watch's does.
+   */
   stream(
-    request: RawRequest & { body?: Readable | Buffer | undefined; contentLength?: number | undefined },
+    request: RawRequest & {
+      body?: Readable | Buffer | undefined;
+      contentLength?: number | undefined;
+      isLong?: boolean;
+    },
     sink: AnswerSink,
   ): AnswerController {
     const deferred = new DeferredController(sink, () => this.#invalidateCredential());
     this.#prepare()
-      .then(({ transport, headers }) => {
+      .then(({ transports, headers }) => {
         if (deferred.isAborted) return;
+        const { http1, http2 } = transports;
         deferred.attach(
-          transport.dispatch(
+          (request.isLong === true ? (http2 ?? http1) : http1).dispatch(
             {
               method: request.method,
               target: request.target,
@@ -245,6 +261,7 @@ export class KubeClient {
       ...(this.endpoint.servername === undefined ? {} : { servername: this.endpoint.servername }),
       ...(this.endpoint.ca === undefined ? {} : { ca: [this.endpoint.ca] }),
       ...(this.endpoint.guard === undefined ? {} : { guard: this.endpoint.guard }),
+      ...(this.endpoint.proxy === undefined ? {} : { proxy: this.endpoint.proxy }),
       ...(this.endpoint.checkPeer === undefined ? {} : { checkPeer: this.endpoint.checkPeer }),
       ...(certificate === undefined ? {} : { certificate: { cert: certificate.cert, key: certificate.key } }),
     };
@@ -252,34 +269,29 @@ export class KubeClient {
 
   /** Ends connections that are idle: as a rule no call follows, though one may. */
   releaseIdle(): void {
-    void this.#transport?.transport.close().catch(() => {
-      // It only fails if it is closed already.
-    });
+    release(this.#transport);
   }
 
   /** Ends all connections; pending calls fail. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    await this.#transport?.transport.destroy();
+    this.#transport?.http2?.destroy();
+    await this.#transport?.http1.destroy();
   }
 
-  async #prepare(): Promise<{ transport: Transport; headers: RawHeaders }> {
+  async #prepare(): Promise<{ transports: Transports; headers: RawHeaders }> {
     const [certificate, headers] = await Promise.all([this.#certificate(), this.#headers()]);
     if (this.#isClosed) throw new KexerError('draining', 'Cannot send a request: the client is closed');
     const version = certificate?.version ?? '';
     if (this.#transport?.version !== version) {
-      // The old pool ends when its last exchange has: a watch may still run on it.
-      void this.#transport?.transport.close().catch(() => {
-        // It only fails if it is closed already.
-      });
-      const transport = new Transport({
-        endpoint: this.endpoint,
-        certificate,
-        connectTimeoutMs: this.#connectTimeoutMs,
-      });
-      this.#transport = { version, transport };
+      // The old connections end when their last exchange has: a watch may still run on one.
+      release(this.#transport);
+      const options = { endpoint: this.endpoint, certificate, connectTimeoutMs: this.#connectTimeoutMs };
+      const http1 = new Transport(options);
+      const http2 = this.#isHttp2Used ? new Http2Transport({ clock: this.#clock, http1 }, options) : undefined;
+      this.#transport = { version, http1, http2 };
     }
-    return { transport: this.#transport.transport, headers };
+    return { transports: this.#transport, headers };
   }
 
   async #certificate(): Promise<{ cert: string; key: string; version: string } | undefined> {
@@ -298,6 +310,20 @@ export class KubeClient {
   #invalidateCredential(): void {
     if (this.#credential.kind === 'token' || this.#credential.kind === 'both') this.#credential.token.invalidate();
   }
+}
+
+/** Both with one identity: a certificate that was replaced has new ones. */
+interface Transports {
+  readonly version: string;
+  readonly http1: Transport;
+  readonly http2: Http2Transport | undefined;
+}
+
+function release(transports: Transports | undefined): void {
+  transports?.http2?.close();
+  void transports?.http1.close().catch(() => {
+    // It only fails if it is closed already.
+  });
 }
 
 function withCredential(headers: RawHeaders, credential: RawHeaders): RawHeaders {

@@ -4,6 +4,7 @@
 import type { PeerCertificate } from 'node:tls';
 
 import type { AddressGuard } from './address-guard.ts';
+import type { TunnelProxy } from './tunnel.ts';
 
 /** A bearer token that may change; `read` gives the current one. */
 export interface TokenSource {
@@ -49,6 +50,8 @@ export interface Endpoint {
   readonly servername: string | undefined;
   /** Which addresses may be dialled; left out: any. */
   readonly guard?: AddressGuard;
+  /** By whom it is reached; left out: straight. The environment's proxies are never heeded. */
+  readonly proxy?: TunnelProxy;
   readonly checkPeer?: PeerCheck;
 }
 

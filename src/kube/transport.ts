@@ -14,6 +14,7 @@ import { type AddressGuard, checkLiteral, guardedLookup } from './address-guard.
 import type { Endpoint } from './credential.ts';
 import { tlsOptions } from './endpoint-tls.ts';
 import { transportError } from './transport-error.ts';
+import { departure, TunnelAgent } from './tunnel-agent.ts';
 
 /** Receives a streamed answer: `onHead`, `onData` …, then exactly one of `onEnd` and `onError`. */
 export interface AnswerSink {
@@ -67,6 +68,7 @@ const bodyMethods = new Set(['POST', 'PUT', 'PATCH']);
 export class Transport {
   readonly #agent: HttpAgent;
   readonly #isTls: boolean;
+  readonly #isTunnelled: boolean;
   readonly #host: string;
   readonly #port: number;
   /** `host:port`: the value of Host, and for messages. */
@@ -102,18 +104,33 @@ export class Transport {
       // The one used last is the least likely to be closed by the peer at this moment.
       scheduling: 'lifo' as const,
     };
-    this.#agent = this.#isTls
-      ? new HttpsAgent({
-          ...common,
-          ALPNProtocols: ['http/1.1'],
-          ...tlsOptions(endpoint, certificate),
-        })
-      : new HttpAgent(common);
+    const secure = { ...common, ALPNProtocols: ['http/1.1'], ...tlsOptions(endpoint, certificate) };
+    const { proxy, guard } = endpoint;
+    this.#isTunnelled = proxy !== undefined;
+    if (proxy === undefined) {
+      this.#agent = this.#isTls ? new HttpsAgent(secure) : new HttpAgent(common);
+    } else {
+      if (!this.#isTls)
+        throw new KexerError('config', 'Cannot use an endpoint without TLS through a proxy, which would read all');
+      this.#agent = new TunnelAgent(secure, {
+        proxy,
+        guard,
+        host: this.#host,
+        port: this.#port,
+        authority: this.#authority,
+        connectTimeoutMs: this.#connectTimeoutMs,
+      });
+    }
   }
 
   /** Sends one request. The sink may be called before this returns, if the request cannot even be written. */
   dispatch(request: TransportRequest, sink: AnswerSink): AnswerController {
-    const exchange = new Exchange(sink, this.#authority, () => this.#exchanges.delete(exchange));
+    // Without a proxy Node ends a connect that nobody waits for by itself.
+    const left = this.#isTunnelled ? new AbortController() : undefined;
+    const exchange = new Exchange(sink, this.#authority, () => {
+      this.#exchanges.delete(exchange);
+      left?.abort();
+    });
     this.#exchanges.add(exchange);
     try {
       if (this.#guard !== undefined) checkLiteral(this.#guard, this.#host);
@@ -129,6 +146,7 @@ export class Transport {
           // A flat list goes out as it is: repeated names apart, nothing added but Connection.
           headers: this.#headersOf(request),
           maxHeaderSize: maxHeadBytes,
+          ...(left === undefined ? {} : { [departure]: left.signal }),
         }),
         request,
         this.#connectTimeoutMs,

@@ -9,6 +9,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { type ErrorCode, KexerError } from '../base/errors.ts';
 import { type AddressGuard, checkLiteral, guardedLookup } from '../kube/address-guard.ts';
 import type { PeerCheck } from '../kube/credential.ts';
+import { cutTunnelProblem, type TunnelProxy } from '../kube/tunnel.ts';
 import { keepAlive } from './keep-alive.ts';
 import type { ReadTap } from './read-tap.ts';
 import type { TlsMemory } from './tls-memory.ts';
@@ -22,6 +23,8 @@ export interface DialTcpOptions {
   readonly clock?: Clock | undefined;
   /** Which addresses may be dialled, judged on what is connected to; default: any. */
   readonly guard?: AddressGuard | undefined;
+  /** By whom the peer is reached; default: straight. The deadline is one for the way there and for TLS with the peer. */
+  readonly proxy?: TunnelProxy | undefined;
 }
 
 export interface DialTlsOptions extends DialTcpOptions {
@@ -46,6 +49,7 @@ export interface DialErrorDetails {
   readonly servername: string;
   readonly subjectAltName?: string | undefined;
   readonly systemCode?: string | undefined;
+  readonly proxyProblem?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -59,6 +63,8 @@ export class DialError extends KexerError {
   readonly subjectAltName: string | undefined;
   /** Node's or OpenSSL's code: ECONNREFUSED, ERR_TLS_CERT_ALTNAME_INVALID, UNABLE_TO_VERIFY_LEAF_SIGNATURE … */
   readonly systemCode: string | undefined;
+  /** If it is the proxy's failure and not the peer's: the sentence "the proxy HOST:PORT …". */
+  readonly proxyProblem: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: DialErrorDetails) {
     super(code, message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -67,18 +73,25 @@ export class DialError extends KexerError {
     this.servername = details.servername;
     this.subjectAltName = details.subjectAltName;
     this.systemCode = details.systemCode;
+    this.proxyProblem = details.proxyProblem;
   }
 }
 
-/** @throws DialError unreachable, timeout; clientGone when `signal` aborts; KexerError badGateway if the guard allows no address. */
+/** @throws DialError unreachable, timeout; clientGone when `signal` aborts; KexerError badGateway if the guard allows no address, or a proxy refuses. */
 export async function dialTcp(options: DialTcpOptions): Promise<Socket> {
+  if (options.proxy !== undefined) return options.proxy.open(options);
   const socket = connectTcp({ host: options.host, port: options.port, noDelay: true, ...guarded(options) });
   keepAlive(socket);
   return established(socket, 'connect', options, options.host, (error) => failedConnect(options, error));
 }
 
-/** @throws DialError unreachable, tls, timeout; clientGone when `signal` aborts; KexerError badGateway if the guard allows no address. */
+/** @throws as {@link dialTcp}; DialError tls. */
 export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
+  const clock = options.clock ?? systemClock;
+  const startedMs = clock.monotonic();
+  // Without a proxy nothing waits: the deadline runs from this turn on.
+  const tunnel = options.proxy === undefined ? undefined : await options.proxy.open(options);
+  const leftMs = Math.max(1, options.timeoutMs - (clock.monotonic() - startedMs));
   const servername = options.servername ?? options.host;
   const sessionKey = `${addressText(options)}/${servername}`;
   const known = options.memory?.for({ ca: options.ca, certificate: options.certificate });
@@ -87,21 +100,21 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
   const session = sessions?.get(sessionKey);
   let names: string | undefined;
   let isConnected = false;
+  // Node gives a tap to no socket that is made of another; whoever takes one then gives it afterwards.
+  const tap = tunnel === undefined ? options.tap : undefined;
   const socket = connectTls({
-    host: options.host,
-    port: options.port,
+    ...(tunnel === undefined ? { host: options.host, port: options.port, ...guarded(options) } : { socket: tunnel }),
     // RFC 6066 allows no address as SNI; the check below is by `servername` all the same.
     servername: isIP(servername) === 0 ? servername : '',
     rejectUnauthorized: options.isVerified,
-    ...guarded(options),
     checkServerIdentity: (_name, certificate) =>
       checkServerIdentity(servername, certificate) ?? options.checkPeer?.(certificate),
     ...(known === undefined ? materialOf(options) : { secureContext: known.context }),
     ...(options.alpn === undefined ? {} : { ALPNProtocols: [...options.alpn] }),
     ...(session === undefined ? {} : { session }),
-    ...(options.tap === undefined ? {} : { onread: options.tap.onread }),
+    ...(tap === undefined ? {} : { onread: tap.onread }),
   });
-  options.tap?.attach(socket);
+  tap?.attach(socket);
   socket.setNoDelay(true);
   keepAlive(socket);
   socket.once('connect', () => {
@@ -116,9 +129,12 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
     // One of a connection is enough; servers send two.
     socket.once('session', (fresh: Buffer) => sessions.set(sessionKey, fresh));
   }
-  return established(socket, 'secureConnect', options, servername, (error) => {
+  const explain = (error: Error): DialError => {
     sessions?.delete(sessionKey);
-    if (!isConnected || isReset(error)) return failedConnect(options, error, servername);
+    if (options.proxy !== undefined && isReset(error)) return cutTunnel(options, options.proxy, servername);
+    if (options.proxy === undefined && (!isConnected || isReset(error))) {
+      return failedConnect(options, error, servername);
+    }
     const shown = names === undefined ? '' : ` (its names: ${names === '' ? 'none' : names})`;
     const message =
       names === undefined
@@ -131,7 +147,8 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
       systemCode: systemCodeOf(error),
       cause: error,
     });
-  });
+  };
+  return established(socket, 'secureConnect', options, servername, explain, leftMs);
 }
 
 function materialOf({ ca, certificate }: DialTlsOptions): ConnectionOptions {
@@ -154,6 +171,7 @@ function established<S extends Socket>(
   options: DialTcpOptions,
   servername: string,
   explain: (error: Error) => DialError,
+  leftMs = options.timeoutMs,
 ): Promise<S> {
   // Stays for the life of the socket: its owner learns of errors by its own listener or by 'close'.
   socket.on('error', () => {});
@@ -179,7 +197,7 @@ function established<S extends Socket>(
       options.signal?.removeEventListener('abort', onAbort);
       socket.off('error', onError).off('close', onClose).off(event, onDone);
     };
-    const timer = (options.clock ?? systemClock).after(options.timeoutMs, () => {
+    const timer = (options.clock ?? systemClock).after(leftMs, () => {
       const message = `Cannot connect to ${address}: no answer within ${options.timeoutMs} ms`;
       fail(new DialError('timeout', message, { address, servername }));
     });
@@ -197,6 +215,14 @@ function failedConnect(options: DialTcpOptions, error: Error, servername = optio
     systemCode: systemCodeOf(error),
     cause: error,
   });
+}
+
+/** Whether the peer or the proxy has hung up, nobody can tell from here. No cause: see diedBeforeAnswer, which would have it tried again. */
+function cutTunnel(options: DialTcpOptions, proxy: TunnelProxy, servername: string): DialError {
+  const address = addressText(options);
+  const proxyProblem = cutTunnelProblem(proxy);
+  const details = { address, servername, proxyProblem };
+  return new DialError('unreachable', `Cannot connect to ${address}: ${proxyProblem}`, details);
 }
 
 /** A peer that hangs up in the middle of a handshake is going away; one that dislikes us sends an alert. */
