@@ -100,7 +100,7 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
       ? await loadInCluster({ clock }, { environment })
       : await loadKubeconfig({ clock }, { file: config.kubeconfig, environment });
   const clientOf = (credential: Credential): KubeClient => {
-    const client = new KubeClient({ clock }, { endpoint: access.endpoint, credential, userAgent });
+    const client = new KubeClient({ clock }, { endpoint: access.endpoint, credential, userAgent, isHttp2Used: true });
     scope.add(() => client.close());
     return client;
   };

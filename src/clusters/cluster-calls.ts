@@ -57,7 +57,11 @@ export class ClusterCalls {
     return answer;
   }
 
-  #stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController {
+  #stream(
+    call: Call,
+    request: ApiRequest & { body?: Readable | undefined; isLong?: boolean },
+    sink: AnswerSink,
+  ): AnswerController {
     const judge = this.#deps.judgeOf(call);
     const { explain } = this.#deps;
     const explained = explain === undefined ? sink : new ExplainedSink(sink, explain);

@@ -10,6 +10,7 @@ import type { AnswerController, AnswerSink } from '../kube/client.ts';
 import type { AddressGuard } from '../kube/address-guard.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import type { AccessQuestion } from '../kube/reviews.ts';
+import type { TunnelProxy } from '../kube/tunnel.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { AnswerJudge } from './answer-judge.ts';
@@ -59,6 +60,8 @@ export interface KubeletAccess {
   readonly caSetting?: string;
   /** Where kubelets may be; left out: anywhere. */
   readonly guard?: AddressGuard;
+  /** By whom they are reached; left out: straight. */
+  readonly proxy?: TunnelProxy;
   readonly preferredAddressTypes: readonly string[];
   /** Whose credential it is; for kexer's own log only. */
   readonly accountName: string;
@@ -134,8 +137,15 @@ export interface Cluster {
     request: ApiRequest & { timeoutMs: number; signal: AbortSignal; isRetriedOnce?: boolean },
   ): Promise<ApiAnswer>;
 
-  /** One exchange as the caller, streamed both ways, without deadlines. What fails goes to the sink, exactly once. */
-  stream(call: Call, request: ApiRequest & { body?: Readable | undefined }, sink: AnswerSink): AnswerController;
+  /**
+   * One exchange as the caller, streamed both ways, without deadlines. What fails goes to the sink, exactly once. With `isLong` the answer may
+   * last and mostly be silent, as a watch's does: it may share a connection with others.
+   */
+  stream(
+    call: Call,
+    request: ApiRequest & { body?: Readable | undefined; isLong?: boolean },
+    sink: AnswerSink,
+  ): AnswerController;
 
   /**
    * A connection of its own to the apiserver for an HTTP/1.1 upgrade, and what to write on it: the request with identity and Host.

@@ -70,6 +70,7 @@ function forwardOnce(
         method: call.method,
         target: call.inner.target,
         headers: call.headers,
+        isLong: call.inner.info.verb === 'watch',
         ...(framing.kind === 'none'
           ? {}
           : { body: requestBody(request, framing.kind === 'length' ? 0 : maxBodyBytes) }),
