@@ -15,6 +15,7 @@ import { type ClusterSessions, ClustersResource } from '../server/clusters-resou
 import type { SessionObserver, SessionRegistry } from '../streams/registry.ts';
 import type { Session } from '../streams/session.ts';
 
+import { composeClusterProxy } from './compose-cluster-proxy.ts';
 import type { ComposeDeps } from './compose.ts';
 
 export interface ClusterParts {
@@ -46,6 +47,7 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
   const { url, ca } = own.endpoint;
   const mark = new OwnMark({ installation: `${url}\n${ca ?? ''}`, servingCertificate });
   const guard = new AllowedEndpoints(allowedEndpoints);
+  const proxy = composeClusterProxy(deps, config.clusters);
   const running: { sessions: SessionRegistry | undefined } = { sessions: undefined };
   const secrets =
     namespaces.length === 0
@@ -67,6 +69,7 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
           clock,
           authorizer,
           guard,
+          proxy,
           mark,
           remoteHeaderNames,
           onError: (cluster, informer, err) => lines.informerFailed(log, { informer: `${cluster}: ${informer}`, err }),

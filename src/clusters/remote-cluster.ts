@@ -13,6 +13,7 @@ import { KubeClient } from '../kube/client.ts';
 import { type AccessQuestion, accessReviewSpec } from '../kube/reviews.ts';
 import { fixedCertificate, fixedToken } from '../kube/sources.ts';
 import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
+import type { TunnelProxy } from '../kube/tunnel.ts';
 import { isRecord } from '../kube/objects.ts';
 import { diedBeforeAnswer } from '../kube/transport-error.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
@@ -46,6 +47,8 @@ export interface RemoteClusterDeps {
   /** Of kexer's own cluster: who may use what there is here. */
   readonly authorizer: Pick<Authorizer, 'authorize'>;
   readonly guard: AddressGuard;
+  /** On the way to its apiserver and its kubelets; left out: none. */
+  readonly proxy?: TunnelProxy | undefined;
   readonly mark: Pick<OwnMark, 'header' | 'checkPeer'>;
   readonly remoteHeaderNames: () => RemoteHeaderNames;
   /** An informer of the cluster has failed, for the log. */
@@ -233,7 +236,10 @@ export class RemoteCluster implements Cluster {
   }
 }
 
-function clientOf({ clock, guard, mark }: RemoteClusterDeps, { spec, userAgent }: RemoteClusterOptions): KubeClient {
+function clientOf(
+  { clock, guard, proxy, mark }: RemoteClusterDeps,
+  { spec, userAgent }: RemoteClusterOptions,
+): KubeClient {
   const { credential } = spec;
   return new KubeClient(
     { clock },
@@ -244,6 +250,7 @@ function clientOf({ clock, guard, mark }: RemoteClusterDeps, { spec, userAgent }
         isVerified: true,
         servername: spec.tlsServerName,
         guard,
+        ...(proxy === undefined ? {} : { proxy }),
         checkPeer: mark.checkPeer,
       },
       credential:
@@ -255,7 +262,7 @@ function clientOf({ clock, guard, mark }: RemoteClusterDeps, { spec, userAgent }
   );
 }
 
-function kubeletAccess({ guard }: RemoteClusterDeps, options: RemoteClusterOptions): KubeletAccess {
+function kubeletAccess({ guard, proxy }: RemoteClusterDeps, options: RemoteClusterOptions): KubeletAccess {
   const { namespace, name, spec, preferredAddressTypes } = options;
   const { credential } = spec;
   return {
@@ -266,6 +273,7 @@ function kubeletAccess({ guard }: RemoteClusterDeps, options: RemoteClusterOptio
     certificate: () => (credential.kind === 'certificate' ? { cert: credential.cert, key: credential.key } : undefined),
     token: () => (credential.kind === 'token' ? credential.token : undefined),
     guard,
+    ...(proxy === undefined ? {} : { proxy }),
     preferredAddressTypes,
     accountName: `the Secret ${namespace}/${name}`,
   };

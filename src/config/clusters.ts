@@ -4,6 +4,7 @@ import { z } from 'zod/v3';
 
 import { endpointEntryWanted, isEndpointEntry } from '../net/allowed-endpoints.ts';
 
+import { clusterProxy, clusterProxySettings } from './cluster-proxy.ts';
 import type { Setting } from './settings.ts';
 import { group, wanted } from './values.ts';
 
@@ -22,6 +23,7 @@ export const clusters = group({
   allowedEndpoints: z
     .array(z.string(wanted(endpointsWanted)).refine(isEndpointEntry, endpointsWanted), wanted(endpointsWanted))
     .default([]),
+  ...clusterProxy,
 });
 
 export const clusterSettings: readonly Setting[] = [
@@ -37,4 +39,5 @@ export const clusterSettings: readonly Setting[] = [
     kind: 'list',
     help: 'hosts, addresses and networks where such clusters may be (default: none)',
   },
+  ...clusterProxySettings,
 ];

@@ -33,7 +33,9 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
       continue;
     }
     if (!word.startsWith('--') || word === '--') {
-      problems.push(`Cannot use the argument ${quote(word)}: want only flags, as in --secure-port 6443`);
+      // It may be the URL that belongs to a flag, and people write passwords into these.
+      const shown = quote(word.replace(/\/\/.*@/s, '//…@'));
+      problems.push(`Cannot use the argument ${shown}: want only flags, as in --secure-port 6443`);
       continue;
     }
     const equals = word.indexOf('=');

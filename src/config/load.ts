@@ -139,7 +139,9 @@ function describe(complaints: readonly Complaint[], draft: Draft, file: ConfigFi
 function describeOne({ path, wanted }: Complaint, draft: Draft, origin: string | undefined): string {
   if (wanted !== undefined) {
     const name = origin ?? quote(settingKey(path));
-    return `Cannot use ${name}: it is ${describeValue(valueAt(draft.values, path))}, want ${wanted}`;
+    const value = valueAt(draft.values, path);
+    const describeOwn = value === undefined ? undefined : settingOf(path)?.describe;
+    return `Cannot use ${name}: it is ${(describeOwn ?? describeValue)(value)}, want ${wanted}`;
   }
   const key = String(path.at(-1));
   const group = path.slice(0, -1).join('.');
@@ -151,6 +153,11 @@ function describeOne({ path, wanted }: Complaint, draft: Draft, origin: string |
 /** The setting a path is in: an item of a list counts as its list. */
 function settingKey(path: readonly PropertyKey[]): string {
   return path.filter((part) => typeof part === 'string').join('.');
+}
+
+function settingOf(path: readonly PropertyKey[]): Setting | undefined {
+  const key = settingKey(path);
+  return settings.find((setting) => setting.key === key);
 }
 
 function keysUnder(group: string): string[] {

@@ -81,6 +81,15 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
     'clusters.namespaces',
     'clusters.allowedEndpoints with it, since nothing else may be dialled',
   );
+  for (const key of ['clusters.proxyCaFile', 'clusters.proxyCredentialsFile']) {
+    refuseIf(isGiven(key) && !isGiven('clusters.proxyUrl'), key, 'clusters.proxyUrl with it');
+  }
+  const proxyUrl = read('clusters.proxyUrl');
+  refuseIf(
+    isGiven('clusters.proxyCaFile') && typeof proxyUrl === 'string' && /^http:/i.test(proxyUrl),
+    'clusters.proxyCaFile',
+    'none with a clusters.proxyUrl of http://, where there is no certificate',
+  );
   const isAudited = isGiven('audit.logPath') || isGiven('audit.webhook.configFile');
   const placeWanted = 'audit.logPath or audit.webhook.configFile with it';
   refuseIf(read('audit.strict') === true && !isAudited, 'audit.strict', placeWanted);

@@ -19,6 +19,8 @@ export interface Setting {
   readonly kind: SettingKind;
   /** One line for `kexer help`. */
   readonly help: string;
+  /** What is said of a value that cannot be used, as in "it is …"; left out: the value itself, which then holds no secret. */
+  readonly describe?: (value: unknown) => string;
 }
 
 export const settings: readonly Setting[] = [

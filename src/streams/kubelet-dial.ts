@@ -67,6 +67,7 @@ async function dial(
     memory: memoryOf(access, deps.clock),
     tap: new ReadTap(), // most bytes of most sessions come from here
     guard: access.guard,
+    proxy: access.proxy,
     timeoutMs: dialTimeoutMs,
     signal,
     clock: deps.clock,
@@ -86,6 +87,8 @@ function caSettingOf({ caSetting = '--kubelet-certificate-authority' }: KubeletA
 
 function explained(error: DialError, access: KubeletAccess, target: Target): KexerError {
   const where = `the kubelet of node ${target.node} at ${error.address}`;
+  if (error.proxyProblem !== undefined)
+    return new KexerError(error.code, `Cannot reach ${where}: ${error.proxyProblem}`);
   switch (error.code) {
     case 'unreachable':
       return new KexerError('unreachable', `Cannot reach ${where}: ${error.systemCode ?? 'no connection'}`);

@@ -7,6 +7,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { KubeletAccess } from '../clusters/cluster.ts';
+import { addressText } from '../net/dial.ts';
 import { readBody, requestUpgrade } from '../net/upgrade.ts';
 import { getHeader, type RawHeaders } from '../protocol/raw-headers.ts';
 import { dialKubelet, kubeletCredential } from './kubelet-dial.ts';
@@ -119,7 +120,8 @@ async function tryUpgrade(
       method: 'POST',
       target: request.query === '' ? path : `${path}?${request.query}`,
       headers: [
-        ['Host', hostOf(socket)],
+        // Not the socket's address: that may be a proxy's.
+        ['Host', addressText(target)],
         ['User-Agent', request.userAgent],
         ['Content-Length', '0'],
         ...credential,
@@ -162,10 +164,4 @@ export function upgradeProblem(headers: RawHeaders, wanted: string): string | un
   const protocol = getHeader(headers, 'X-Stream-Protocol-Version') ?? '';
   // Very old runtimes do not echo it; what they speak is then unknown, so that this is no session either.
   return protocol === wanted ? undefined : `X-Stream-Protocol-Version ${JSON.stringify(protocol)}, want ${wanted}`;
-}
-
-function hostOf(socket: TLSSocket): string {
-  const { remoteAddress = 'kubelet', remotePort, remoteFamily } = socket;
-  const host = remoteFamily === 'IPv6' ? `[${remoteAddress}]` : remoteAddress;
-  return remotePort === undefined ? host : `${host}:${remotePort}`;
 }

@@ -1,0 +1,64 @@
+// The HTTP proxy on the way to other clusters, with its files, which may be replaced under a running process. What is wrong with them is said at the start;
+// nothing of their content ever is.
+
+import type { Clock } from '../base/clock.ts';
+import { KexerError } from '../base/errors.ts';
+import { quote } from '../base/quote.ts';
+import { RotatedFile } from '../clusters/kubelet-access.ts';
+import type { Config } from '../config/schema.ts';
+import type { TunnelProxy } from '../kube/tunnel.ts';
+import { HttpProxy } from '../net/http-proxy.ts';
+import { readProxyUrl } from '../net/proxy-url.ts';
+
+/**
+ * @returns undefined if none is set.
+ * @throws KexerError config for a file that cannot be read, or in which is not what belongs there.
+ */
+export function composeClusterProxy(
+  deps: { clock: Clock; version: string },
+  { proxyUrl, proxyCaFile, proxyCredentialsFile }: Config['clusters'],
+): TunnelProxy | undefined {
+  if (proxyUrl === undefined) return undefined;
+  const address = readProxyUrl(proxyUrl);
+  if ('problem' in address) throw new KexerError('config', `Cannot use --cluster-proxy-url: it is ${address.problem}`);
+  const { clock, version } = deps;
+  const ca = fileOf(clock, proxyCaFile, '--cluster-proxy-ca-file');
+  if (ca !== undefined && !isPem(ca.text)) {
+    throw new KexerError(
+      'config',
+      `Cannot use --cluster-proxy-ca-file ${quote(proxyCaFile ?? '')}: it has no PEM certificate`,
+    );
+  }
+  const credentials = fileOf(clock, proxyCredentialsFile, '--cluster-proxy-credentials-file');
+  if (credentials !== undefined) readCredentials(credentials.text, 'config');
+  return new HttpProxy(
+    { clock },
+    {
+      address,
+      userAgent: `kexer/${version}`,
+      ...(ca === undefined ? {} : { ca: () => ca.text }),
+      ...(credentials === undefined ? {} : { credentials: () => readCredentials(credentials.text, 'badGateway') }),
+    },
+  );
+}
+
+function fileOf(clock: Clock, file: string | undefined, setting: string): RotatedFile | undefined {
+  return file === undefined ? undefined : new RotatedFile({ clock }, { file, setting });
+}
+
+function isPem(text: string): boolean {
+  return text.includes('-----BEGIN CERTIFICATE-----');
+}
+
+/** A user name has no colon (RFC 7617); the line's end, which editors write, belongs to nothing. */
+function readCredentials(text: string, code: 'config' | 'badGateway'): string {
+  const line = text.replace(/\r?\n$/, '');
+  // eslint-disable-next-line no-control-regex -- they are what is looked for
+  if (!line.includes(':') || /[\u0000-\u001f\u007f]/.test(line)) {
+    throw new KexerError(
+      code,
+      'Cannot use the file of clusters.proxyCredentialsFile: want one line USER:PASSWORD in it',
+    );
+  }
+  return line;
+}
