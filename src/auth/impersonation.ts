@@ -14,6 +14,7 @@ import {
 } from '../kube/user.ts';
 import { getHeader, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
 import type { Authorizer } from './authorize.ts';
+import { constrainedRefusal } from './constrained-impersonation.ts';
 import { decodeHeaderText, encodeHeaderText, escapeExtraKey, unescapeExtraKey } from './header-text.ts';
 
 const extraPrefix = 'impersonate-extra-';
@@ -138,23 +139,11 @@ async function refusal(
   legacyReason: string,
   context: ImpersonationContext | undefined,
 ): Promise<StatusError> {
-  const mode = context?.isConstrained === true ? constrainedMode(wanted) : undefined;
-  if (context !== undefined && mode !== undefined) {
-    const { inner } = context;
-    const on: AccessQuestion = { ...inner, verb: `impersonate-on:${mode}:${inner.verb}` };
-    const answer = await authorizer.review(requestor, on);
-    if (!answer.isAllowed) return new StatusError(forbiddenAction(requestor, on, answer.reason));
-  }
-  return new StatusError(forbiddenAction(requestor, legacy, legacyReason));
-}
-
-/** The first constrained mode that takes `wanted`; associated-node takes service accounts only, which come with tokens. */
-function constrainedMode(wanted: UserInfo): string | undefined {
-  const isNameAlone = wanted.uid === '' && wanted.groups.length === 0 && wanted.extra.size === 0;
-  if (/^system:node:[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(wanted.name))
-    return isNameAlone ? 'arbitrary-node' : undefined;
-  if (parseServiceAccount(wanted.name) !== undefined) return isNameAlone ? 'serviceaccount' : undefined;
-  return 'user-info';
+  const first =
+    context?.isConstrained === true
+      ? await constrainedRefusal(authorizer, requestor, wanted, context.inner)
+      : undefined;
+  return first ?? new StatusError(forbiddenAction(requestor, legacy, legacyReason));
 }
 
 /** Headers that make kube-apiserver take the request for `user`, exactly. @throws KexerError forbidden if there are none. */
