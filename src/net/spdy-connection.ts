@@ -65,7 +65,7 @@ export interface SpdyConnectionOptions {
    * first FIN, and what the peer had not read by then is lost if the proxy itself has unread bytes of the peer (its close is a reset).
    */
   readonly finDelayMs?: number;
-  /** The bytes given to `onData` of its streams are valid during that call only, and cost less: see read-tap.ts. */
+  /** Bytes given to `onData` are valid during that call only, and cost less (read-tap.ts); small frames that came together are given as one. */
   readonly hasTransientReads?: boolean;
   /** Queued bytes at which isWritable becomes false; at least the socket's own mark. */
   readonly highWaterBytes?: number;
@@ -123,7 +123,7 @@ export class SpdyConnection {
     this.#clock = deps.clock;
     this.#options = options;
     this.#handlers = handlers;
-    this.#decoder = new SpdyDecoder(options.limits);
+    this.#decoder = new SpdyDecoder(options.limits, { isJoining: options.hasTransientReads === true });
     const { silenceLimitMs: limitMs, isPeerKnownToAnswer = false } = options;
     this.#silence = limitMs === undefined ? undefined : new SilenceWatch(deps, { limitMs, isPeerKnownToAnswer });
     const socket = this.#socket;

@@ -321,3 +321,69 @@ describe('SpdyDecoder', () => {
     }
   });
 });
+
+describe('SpdyDecoder that joins', () => {
+  /** DATA frames as `stream:text`, with `.` for FIN. */
+  function read(bytes: Buffer): string[] {
+    const frames = new SpdyDecoder({}, { isJoining: true }).acceptChunk(bytes);
+    return frames.map((frame) =>
+      frame.type === 'data'
+        ? `${frame.streamId}:${frame.bytes.length > 40 ? frame.bytes.length : frame.bytes.toString()}${frame.fin ? '.' : ''}`
+        : frame.type,
+    );
+  }
+
+  const data = (streamId: number, text: string, fin = false): SpdyFrame => ({
+    type: 'data',
+    streamId,
+    bytes: Buffer.from(text),
+    fin,
+  });
+  const ping: SpdyFrame = { type: 'ping', id: 1 };
+  const large = 'x'.repeat(2049);
+  const cases: Readonly<Record<string, readonly [frames: SpdyFrame[], want: string[]]>> = {
+    'frames of one stream': [[data(1, 'a'), data(1, 'bc'), data(1, 'd'.repeat(33))], [`1:abc${'d'.repeat(33)}`]],
+    'a FIN, and nothing after it': [
+      [data(1, 'a'), data(1, 'b', true), data(1, 'c')],
+      ['1:ab.', '1:c'],
+    ],
+    'not another stream': [
+      [data(1, 'a'), data(3, 'b'), data(1, 'c'), data(1, 'd')],
+      ['1:a', '3:b', '1:cd'],
+    ],
+    'not across a control frame': [
+      [data(1, 'a'), ping, data(1, 'b'), data(1, 'c')],
+      ['1:a', 'ping', '1:bc'],
+    ],
+    'not an empty frame': [
+      [data(1, 'a'), data(1, '', true)],
+      ['1:a', '1:.'],
+    ],
+    'small ones behind a large one, no large one': [
+      [data(1, large), data(1, 'a'), data(1, large), data(1, 'b')],
+      ['1:2050', '1:2050'],
+    ],
+  };
+  for (const [what, [frames, want]] of Object.entries(cases)) {
+    it(`joins ${what}`, () => {
+      expect(read(encodeAll(frames))).to.deep.equal(want);
+    });
+  }
+
+  it('leaves a frame that is not all there for later', () => {
+    const bytes = encodeAll([data(1, 'a'), data(1, 'bcd'), data(1, 'e')]);
+    const decoder = new SpdyDecoder({}, { isJoining: true });
+    for (let cut = 1; cut < bytes.length; cut += 1) {
+      const pieces = [bytes.subarray(0, cut), bytes.subarray(cut)].map((piece) => Buffer.from(piece));
+      const payload = pieces.flatMap((piece) =>
+        decoder.acceptChunk(piece).map((frame) => (frame.type === 'data' ? frame.bytes.toString() : '')),
+      );
+      expect(payload.join(''), `cut at ${cut}`).to.equal('abcde');
+    }
+  });
+
+  it('makes one frame of the thousands that fit into a record', () => {
+    const frames = Array.from({ length: 1800 }, (_, index) => data(1, String.fromCharCode(97 + (index % 26))));
+    expect(read(encodeAll(frames))).to.deep.equal(['1:1800']);
+  });
+});

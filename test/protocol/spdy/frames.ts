@@ -1,7 +1,7 @@
 // Helpers of the SPDY tests: frames joined, split and written again, and the SPDY directions of the recordings.
 
 import { unreachable } from '../../../src/base/unreachable.ts';
-import { SpdyDecoder } from '../../../src/protocol/spdy/decoder.ts';
+import { SpdyDecoder, type SpdyDecoderOptions } from '../../../src/protocol/spdy/decoder.ts';
 import { SpdyEncoder } from '../../../src/protocol/spdy/encoder.ts';
 import type { SpdyFrame } from '../../../src/protocol/spdy/frame.ts';
 import { readConnections, streamNames, type RecordedDirection } from '../../support/recordings.ts';
@@ -21,8 +21,8 @@ export function joined(frames: readonly SpdyFrame[]): SpdyFrame[] {
 }
 
 /** Decodes chunks one after the other with a new decoder, which must end on a frame boundary. */
-export function decodeAll(chunks: readonly Buffer[]): SpdyFrame[] {
-  const decoder = new SpdyDecoder();
+export function decodeAll(chunks: readonly Buffer[], options: SpdyDecoderOptions = {}): SpdyFrame[] {
+  const decoder = new SpdyDecoder({}, options);
   const frames = chunks.flatMap((chunk) => decoder.acceptChunk(chunk));
   if (decoder.failure !== undefined) throw decoder.failure;
   if (!decoder.atFrameBoundary) throw new Error('not at a frame boundary');

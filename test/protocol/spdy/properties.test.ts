@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 
 import { KexerError } from '../../../src/base/errors.ts';
-import { SpdyDecoder } from '../../../src/protocol/spdy/decoder.ts';
+import { SpdyDecoder, type SpdyDecoderOptions } from '../../../src/protocol/spdy/decoder.ts';
 import type { HeaderList, SpdyFrame } from '../../../src/protocol/spdy/frame.ts';
 import { decodeAll, encodeAll, joined, recordedSpdy } from './frames.ts';
 
@@ -61,8 +61,8 @@ function split(bytes: Buffer, places: readonly number[]): Buffer[] {
 }
 
 /** Feeds bytes as a stranger's; returns how it ended. */
-function feed(chunks: readonly Buffer[]): 'read' | 'refused' {
-  const decoder = new SpdyDecoder();
+function feed(chunks: readonly Buffer[], options: SpdyDecoderOptions = {}): 'read' | 'refused' {
+  const decoder = new SpdyDecoder({}, options);
   try {
     for (const chunk of chunks) decoder.acceptChunk(chunk);
   } catch (error) {
@@ -84,6 +84,32 @@ describe('SPDY codec, by property', () => {
     );
   });
 
+  it('gives the same payload joined as by the frame, whatever stands between', () => {
+    const piece = fc.record({
+      type: fc.constant('data' as const),
+      streamId: fc.integer({ min: 1, max: 2 }),
+      bytes: fc
+        .oneof(fc.uint8Array({ maxLength: 50 }), fc.uint8Array({ minLength: 1900, maxLength: 2200 }))
+        .map((bytes) => Buffer.from(bytes)),
+      fin: fc.integer({ min: 0, max: 9 }).map((number) => number === 0),
+    });
+    const ping = fc.record({ type: fc.constant('ping' as const), id: fc.integer({ min: 1, max: 99 }) });
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof({ weight: 9, arbitrary: piece }, ping), { maxLength: 40 }),
+        fc.array(fc.nat(20_000), { maxLength: 5 }),
+        (frames, places) => {
+          const read = decodeAll(
+            split(encodeAll(frames), places).map((chunk) => Buffer.from(chunk)),
+            { isJoining: true },
+          );
+          expect(joined(read)).to.deep.equal(joined(frames));
+        },
+      ),
+      settings,
+    );
+  });
+
   it('answers garbage with frames or a KexerError', () => {
     const control = fc
       .tuple(fc.integer({ min: 0, max: 11 }), fc.uint8Array({ maxLength: 64 }))
@@ -91,7 +117,8 @@ describe('SPDY codec, by property', () => {
     const garbage = fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes));
     fc.assert(
       fc.property(fc.array(fc.oneof(control, garbage), { maxLength: 8 }), (chunks) => {
-        feed(chunks);
+        const result = feed(chunks);
+        expect(feed(chunks, { isJoining: true })).to.equal(result); // last, as it changes them
       }),
       { ...settings, numRuns: 1000 },
     );
@@ -108,7 +135,8 @@ describe('SPDY codec, by property', () => {
         (recording, changes, places) => {
           const bytes = Buffer.from(recording);
           for (const { at, value } of changes) bytes[at % bytes.length] = value;
-          feed(split(bytes, places));
+          const result = feed(split(bytes, places));
+          expect(feed(split(bytes, places), { isJoining: true })).to.equal(result);
         },
       ),
       { ...settings, numRuns: 1000 },
