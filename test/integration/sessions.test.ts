@@ -43,7 +43,7 @@ describe('kubectl get sessions, two replicas', function () {
   });
 
   async function listed(index: number): Promise<ListedSession[]> {
-    const { stdout } = await replicas.kubectl(index, ['get', 'sessions', '-o', 'json']);
+    const { stdout } = await replicas.own(index, ['get', 'sessions', '-o', 'json']);
     return (JSON.parse(stdout) as { items: ListedSession[] }).items;
   }
 
@@ -87,7 +87,7 @@ describe('kubectl get sessions, two replicas', function () {
   async function warningOf(pod: string): Promise<string> {
     const deadline = Date.now() + 20_000;
     for (;;) {
-      const { code, stderr } = await replicas.kubectl(0, ['get', 'sessions']);
+      const { code, stderr } = await replicas.own(0, ['get', 'sessions']);
       expect(code).to.equal(0);
       if (stderr.includes(`replica ${pod}`)) return stderr;
       if (Date.now() > deadline) throw new Error(`Cannot find a warning of ${pod}: ${stderr}`);
@@ -130,15 +130,21 @@ describe('kubectl get sessions, two replicas', function () {
       const seen = (await listed(index)).map(({ spec, status }) => `${spec.command[1]} ${status.replica}`);
       expect(seen, `at kexer-${index}`).to.have.members(['601 kexer-0', '602 kexer-1']);
     }
-    const table = await replicas.kubectl(0, ['get', 'sessions', '-A', '-o', 'wide']);
+    const table = await replicas.own(0, ['get', 'sessions', '-A', '-o', 'wide']);
     expect([table.stderr, table.stdout.split('\n').length]).to.deep.equal(['', 4]);
-    for (const { session } of [one, two]) await replicas.kubectl(0, ['delete', 'session', session.metadata.name]);
+    for (const index of [0, 1]) {
+      const clusters = await replicas.own(index, ['get', 'clusters']);
+      const [header = '', row = ''] = clusters.stdout.split('\n');
+      const at = header.indexOf('SESSIONS');
+      expect([clusters.stderr, row.slice(at).split(' ')[0]], `at kexer-${index}`).to.deep.equal(['', '2']);
+    }
+    for (const { session } of [one, two]) await replicas.own(0, ['delete', 'session', session.metadata.name]);
     await Promise.all([one.run, two.run]);
   });
 
   it('ends a session that the other replica carries, and its client is told by whom', async () => {
     const { run, session } = await sleepBy(1, '603');
-    const deleted = await replicas.kubectl(0, ['delete', 'session', session.metadata.name]);
+    const deleted = await replicas.own(0, ['delete', 'session', session.metadata.name]);
     expect([deleted.code, deleted.stdout]).to.deep.equal([
       0,
       `session.backup.cv.io "${session.metadata.name}" deleted\n`,
@@ -146,14 +152,14 @@ describe('kubectl get sessions, two replicas', function () {
     const { code, stderr } = await run;
     expect(code).to.equal(1);
     expect(stderr).to.contain('session ended by admin');
-    const again = await replicas.kubectl(0, ['delete', 'session', session.metadata.name]);
+    const again = await replicas.own(0, ['delete', 'session', session.metadata.name]);
     expect(again.stderr).to.contain(`sessions.backup.cv.io "${session.metadata.name}" not found`);
   });
 
   it('ends a session once when both replicas are told to at the same time', async () => {
     const { run, session } = await sleepBy(1, '604');
     const runs = await Promise.all(
-      [0, 1].map((index) => replicas.kubectl(index, ['delete', 'session', session.metadata.name])),
+      [0, 1].map((index) => replicas.own(index, ['delete', 'session', session.metadata.name])),
     );
     // The later one finds it ending or gone.
     for (const { code, stderr } of runs) expect(code === 0 || stderr.includes('not found'), stderr).to.equal(true);
@@ -164,21 +170,21 @@ describe('kubectl get sessions, two replicas', function () {
   it('leaves a session alone in a dry run, and with the UID of another', async () => {
     const { run, session } = await sleepBy(0, '605');
     const { name } = session.metadata;
-    await replicas.kubectl(1, ['delete', 'session', name, '--dry-run=server']);
+    await replicas.own(1, ['delete', 'session', name, '--dry-run=server']);
     const raw = `/apis/backup.cv.io/v1/namespaces/default/sessions/${name}`;
     const other = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'another' } };
     const [status, text] = await ask(0, 'DELETE', raw, { asAdmin: true, body: JSON.stringify(other) });
     expect([status, text]).to.satisfy(() => status === 409 && text.includes('"reason":"Conflict"'), text);
     expect((await listed(1)).map(({ metadata }) => metadata.name)).to.include(name);
-    await replicas.kubectl(1, ['delete', 'session', name]);
+    await replicas.own(1, ['delete', 'session', name]);
     expect((await run).stderr).to.contain('session ended by admin');
   });
 
   it('watches what begins at the other replica', async () => {
-    const watch = replicas.kubectlUntil(0, ['get', 'sessions', '-w', '-o', 'name'], (text) => text.includes('session'));
+    const watch = replicas.ownUntil(0, ['get', 'sessions', '-w', '-o', 'name'], (text) => text.includes('session'));
     const { run, session } = await sleepBy(1, '606');
     expect((await watch).stdout).to.contain(session.metadata.name);
-    await replicas.kubectl(1, ['delete', 'session', session.metadata.name]);
+    await replicas.own(1, ['delete', 'session', session.metadata.name]);
     await run;
   });
 
@@ -187,8 +193,32 @@ describe('kubectl get sessions, two replicas', function () {
     await replaceSecond(createTcpServer(), 'silent');
     expect(await warningOf('silent')).to.match(/^Warning: kexer replica silent: it did not answer within 1 s/m);
     expect((await listed(0)).map(({ metadata }) => metadata.name)).to.deep.equal([session.metadata.name]);
-    await replicas.kubectl(0, ['delete', 'session', session.metadata.name]);
+    await replicas.own(0, ['delete', 'session', session.metadata.name]);
     await run;
+  });
+
+  it('says of a session that is not found whom it could not ask, and counts those of the others', async () => {
+    const here = await sleepBy(0, '609');
+    await replaceSecond(createTcpServer(), 'mute');
+    await warningOf('mute');
+    const missing = await replicas.own(0, ['get', 'session', 'nope']);
+    expect(missing.stderr.split('\n').slice(0, 2)).to.satisfy(
+      ([warning = '', error = '']: string[]) =>
+        warning.startsWith('Warning: kexer replica mute: it did not answer within 1 s') &&
+        error === 'Error from server (NotFound): sessions.backup.cv.io "nope" not found',
+      missing.stderr,
+    );
+    const deleted = await replicas.own(0, ['delete', 'session', 'nope']);
+    expect(deleted.stderr).to.match(
+      /^Error from server \(ServiceUnavailable\): session "nope" was not found, but kexer replica mute: it did not answer/,
+    );
+    const clusters = await replicas.own(0, ['get', 'clusters', '-o', 'jsonpath={.items[0].status.sessions}']);
+    expect(clusters.stderr).to.match(/^Warning: kexer replica mute: it did not answer within 1 s/);
+    expect(clusters.stdout).to.equal('1');
+    const found = await replicas.own(0, ['get', 'session', here.session.metadata.name, '-o', 'name']);
+    expect(found.stdout).to.equal(`session.backup.cv.io/${here.session.metadata.name}\n`);
+    await replicas.own(0, ['delete', 'session', here.session.metadata.name]);
+    await here.run;
   });
 
   it('shows no token to a server in the place of a replica whose certificate another authority signed', async () => {
@@ -228,14 +258,13 @@ describe('kubectl get sessions, two replicas', function () {
   });
 
   it('lets nobody end a session without the right, at either', async () => {
-    const viewer = (index: number, args: string[]): Promise<KubectlRun> =>
-      replicas.kubectl(index, args, 'kexer-viewer');
+    const viewer = (index: number, args: string[]): Promise<KubectlRun> => replicas.own(index, args, 'kexer-viewer');
     const { run, session } = await sleepBy(1, '608');
     for (const index of [0, 1]) {
       const refused = await viewer(index, ['delete', 'session', session.metadata.name]);
       expect(refused.stderr).to.contain('is forbidden: User "viewer" cannot delete resource "sessions"');
     }
-    await replicas.kubectl(1, ['delete', 'session', session.metadata.name]);
+    await replicas.own(1, ['delete', 'session', session.metadata.name]);
     await run;
   });
 });

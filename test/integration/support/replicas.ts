@@ -88,22 +88,28 @@ export class Replicas {
     }
   }
 
-  /** kubectl at one of them. */
+  /** kubectl through one of them into the cluster: there kexer's own resources lead to whichever kexer is registered. */
   kubectl(index: number, args: readonly string[], context = 'kexer'): Promise<KubectlRun> {
-    return this.#kubectl(index, args, { context });
+    return this.#kubectl(index, outerPath, args, { context });
+  }
+
+  /** kubectl straight at one of them, for its own resources. */
+  own(index: number, args: readonly string[], context = 'kexer'): Promise<KubectlRun> {
+    return this.#kubectl(index, '', args, { context });
   }
 
   /** The same, until what it printed is enough. */
-  kubectlUntil(index: number, args: readonly string[], isEnough: (stdout: string) => boolean): Promise<KubectlRun> {
-    return this.#kubectl(index, args, { context: 'kexer', isEnough });
+  ownUntil(index: number, args: readonly string[], isEnough: (stdout: string) => boolean): Promise<KubectlRun> {
+    return this.#kubectl(index, '', args, { context: 'kexer', isEnough });
   }
 
   #kubectl(
     index: number,
+    path: string,
     args: readonly string[],
     options: { context: string; isEnough?: (stdout: string) => boolean },
   ): Promise<KubectlRun> {
-    const server = `https://127.0.0.1:${this.kexers[index]?.port ?? 0}${outerPath}`;
+    const server = `https://127.0.0.1:${this.kexers[index]?.port ?? 0}${path}`;
     const { files, dir: home } = this.sandbox;
     return kubectl(['--server', server, ...args], { kubeconfig: files.kubeconfig, home, ...options });
   }
