@@ -71,6 +71,7 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
           guard,
           proxy,
           mark,
+          isHttp2Used: config.apiserver.http2,
           remoteHeaderNames,
           onError: (cluster, informer, err) => lines.informerFailed(log, { informer: `${cluster}: ${informer}`, err }),
         },

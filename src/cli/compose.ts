@@ -99,8 +99,9 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
     config.kubeconfig === undefined
       ? await loadInCluster({ clock }, { environment })
       : await loadKubeconfig({ clock }, { file: config.kubeconfig, environment });
+  const isHttp2Used = config.apiserver.http2;
   const clientOf = (credential: Credential): KubeClient => {
-    const client = new KubeClient({ clock }, { endpoint: access.endpoint, credential, userAgent, isHttp2Used: true });
+    const client = new KubeClient({ clock }, { endpoint: access.endpoint, credential, userAgent, isHttp2Used });
     scope.add(() => client.close());
     return client;
   };

@@ -50,6 +50,8 @@ export interface RemoteClusterDeps {
   /** On the way to its apiserver and its kubelets; left out: none. */
   readonly proxy?: TunnelProxy | undefined;
   readonly mark: Pick<OwnMark, 'header' | 'checkPeer'>;
+  /** Whether watches there may share connections; left out: not. */
+  readonly isHttp2Used?: boolean;
   readonly remoteHeaderNames: () => RemoteHeaderNames;
   /** An informer of the cluster has failed, for the log. */
   readonly onError: (cluster: string, informer: string, error: unknown) => void;
@@ -237,7 +239,7 @@ export class RemoteCluster implements Cluster {
 }
 
 function clientOf(
-  { clock, guard, proxy, mark }: RemoteClusterDeps,
+  { clock, guard, proxy, mark, isHttp2Used }: RemoteClusterDeps,
   { spec, userAgent }: RemoteClusterOptions,
 ): KubeClient {
   const { credential } = spec;
@@ -258,6 +260,7 @@ function clientOf(
           ? { kind: 'token', token: fixedToken(credential.token) }
           : { kind: 'certificate', certificate: fixedCertificate(credential) },
       userAgent,
+      ...(isHttp2Used === undefined ? {} : { isHttp2Used }),
     },
   );
 }

@@ -3,6 +3,7 @@
 
 import { z } from 'zod/v3';
 
+import { apiserver } from './apiserver.ts';
 import { audit } from './audit.ts';
 import { clusters } from './clusters.ts';
 import { certificates } from './certificates.ts';
@@ -112,6 +113,7 @@ export const configSchema = group({
   certificates: certificates.default({}),
   kubelet: kubelet.default({}),
   identity: identity.default({}),
+  apiserver: apiserver.default({}),
   streams: streams.default({}),
   clusters: clusters.default({}),
   sessions: sessions.default({}),

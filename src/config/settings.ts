@@ -1,6 +1,7 @@
 // Every setting's other names: the flag and the environment variable that set what the config file's key sets. Flags are named as
 // kube-apiserver's and metrics-server's are, where these have one.
 
+import { apiserverSettings } from './apiserver.ts';
 import { auditSettings } from './audit.ts';
 import { clusterSettings } from './clusters.ts';
 import { certificateSettings } from './certificates.ts';
@@ -99,6 +100,7 @@ export const settings: readonly Setting[] = [
     kind: 'boolean',
     help: 'end sessions when the token or certificate expires that began them',
   },
+  ...apiserverSettings,
   ...clusterSettings,
   ...limitSettings,
   ...auditSettings,

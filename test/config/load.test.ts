@@ -50,6 +50,7 @@ describe('loadConfig', () => {
       preferredAddressTypes: ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'],
     },
     identity: { impersonation: false, allowPrivileged: false, impersonator: {} },
+    apiserver: { http2: true },
     streams: { local: 'kubelet' },
     clusters: { namespaces: [], allowedEndpoints: [] },
     sessions: { idleTimeout: 0, maxDuration: 0, recheckInterval: 300_000, maxUnverified: 0, endOnExpiry: false },

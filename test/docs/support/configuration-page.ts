@@ -60,6 +60,7 @@ const titles: Readonly<Record<string, string>> = {
   certificates: 'Its certificate',
   kubelet: 'Kubelets',
   identity: 'Callers without a token of their own',
+  apiserver: 'The way to kube-apiserver',
   streams: 'Which way streams go',
   clusters: 'Other clusters',
   sessions: 'Sessions',
