@@ -100,6 +100,12 @@ describe('dial', () => {
     expect([byAddress.authorized, byAddress.alpnProtocol, byName.authorized]).to.deep.equal([true, 'http/1.1', true]);
   });
 
+  it('keeps none of the shared pool of buffers alive for as long as a connection lives', async () => {
+    const socket = await tls(await listenTls(), { alpn: ['http/1.1'] });
+    const { ALPNProtocols: kept } = Reflect.get(socket, '_tlsOptions') as { ALPNProtocols: Buffer };
+    expect([kept.toString('latin1'), kept.buffer.byteLength]).to.deep.equal(['\x08http/1.1', 9]);
+  });
+
   it("names the certificate's names when the name is wrong", async () => {
     const port = await listenTls();
     const error = await failure(tls(port, { servername: 'node2.example' }));
