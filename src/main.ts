@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-// The command line's end of kexer, and the only place that ends the process.
+// The command line's end of kexer, and the only place that ends the process. Imports next to nothing itself: what V8 is told before a server's
+// modules are loaded must be told first.
 
-import { run } from './cli/run.ts';
 import type { CommandIo } from './cli/command.ts';
+import { giveBackMemory, holdOptimisers, keepYoungGenerationSmall, releaseOptimisers } from './cli/engine.ts';
 
 const io: CommandIo = {
   print: (line) => {
@@ -20,9 +21,22 @@ const io: CommandIo = {
       process.off('SIGTERM', listener);
     };
   },
+  onBegun(how) {
+    releaseOptimisers(process.env);
+    if (how === 'settled') giveBackMemory();
+  },
 };
 
 // A reader that left (`kexer help | head`) is no error.
 process.stdout.on('error', () => {});
 
-process.exit(await run(process.argv.slice(2), io));
+const argv = process.argv.slice(2);
+// The one command that stays; each other is over before it would matter, or is for a workstation.
+if (argv[0] === 'serve') {
+  keepYoungGenerationSmall(process.env);
+  // Until onBegun.
+  holdOptimisers(process.env);
+}
+// Only now, and not above: an import at the top would be loaded before all this.
+const { run } = await import('./cli/run.ts');
+process.exit(await run(argv, io));

@@ -5,7 +5,6 @@ import { quote } from '../base/quote.ts';
 import { nearestName } from '../config/nearest.ts';
 
 import type { Command, CommandIo } from './command.ts';
-import { keepYoungGenerationSmall } from './engine.ts';
 
 const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['serve', async () => (await import('./serve.ts')).runServe],
@@ -35,8 +34,6 @@ export async function run(argv: readonly string[], io: CommandIo): Promise<numbe
     return 1;
   }
   try {
-    // Before a command's modules are loaded, which is when the young generation would grow first.
-    if (name === 'serve') keepYoungGenerationSmall(io.environment);
     const command = await load();
     return await command(rest, io);
   } catch (error) {

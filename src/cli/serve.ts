@@ -13,6 +13,10 @@ import { kexerVersion } from './version.ts';
 
 /** What Node can time. */
 const longestTimerMs = 2 ** 31 - 1;
+/** How long a start may take before what kexer does counts as its work: one that waits for kube-apiserver serves meanwhile. */
+const longestStartMs = 10_000;
+/** Until what a start sets going has run once, too. */
+const settlingMs = 500;
 
 /** @throws KexerError config before it serves; afterwards it resolves with the exit code. */
 export async function runServe(argv: readonly string[], io: CommandIo): Promise<number> {
@@ -29,8 +33,15 @@ export async function runServe(argv: readonly string[], io: CommandIo): Promise<
     const { port, whenReady, hurry } = await composeServer(deps, config);
     const startMs = Math.round(performance.now());
     lines.serving(log, { address: config.server.bindAddress, port, version, startMs });
+    const patience = systemClock.after(longestStartMs, () => io.onBegun?.('late'));
+    scope.add(() => patience.cancel());
     whenReady(scope.signal)
-      .then(() => lines.ready(log))
+      .then(() => {
+        lines.ready(log);
+        patience.cancel();
+        const settled = systemClock.after(settlingMs, () => io.onBegun?.('settled'));
+        scope.add(() => settled.cancel());
+      })
       .catch(() => {
         // Stopped before it was ready: there is nothing to say.
       });

@@ -6,18 +6,12 @@ import { expect } from 'chai';
 
 const engineUrl = new URL('../../src/cli/engine.ts', import.meta.url).href;
 
-/** Bytes of the young generation after much short-lived garbage, in a process of its own. */
-async function youngBytes(execArgv: readonly string[], environment: Record<string, string> = {}): Promise<number> {
-  const script = `
-    import { getHeapSpaceStatistics } from 'node:v8';
-    import { keepYoungGenerationSmall } from '${engineUrl}';
-    if (process.env.KEEP === 'yes') keepYoungGenerationSmall(process.env);
-    let kept = [];
-    for (let round = 0; round < 200; round += 1) {
-      kept = Array.from({ length: 5000 }, (_, index) => ({ index, text: String(index) }));
-    }
-    console.log(getHeapSpaceStatistics().find((space) => space.space_name === 'new_space').space_size + kept.length * 0);
-  `;
+/** Runs a script in a process of its own; what it prints is JSON. */
+async function inProcess(
+  script: string,
+  execArgv: readonly string[] = [],
+  environment: Record<string, string> = {},
+): Promise<unknown> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
     [...execArgv, '--input-type=module', '--eval', script],
@@ -26,11 +20,25 @@ async function youngBytes(execArgv: readonly string[], environment: Record<strin
       env: { PATH: process.env['PATH'] ?? '', ...environment },
     },
   );
-  return Number(stdout);
+  return JSON.parse(stdout);
 }
 
 describe('keepYoungGenerationSmall', () => {
   const mib = 1024 * 1024;
+  /** Bytes of the young generation after much short-lived garbage. */
+  const youngBytes = (execArgv: readonly string[], environment: Record<string, string> = {}): Promise<unknown> => {
+    const script = `
+      import { getHeapSpaceStatistics } from 'node:v8';
+      import { keepYoungGenerationSmall } from '${engineUrl}';
+      if (process.env.KEEP === 'yes') keepYoungGenerationSmall(process.env);
+      let kept = [];
+      for (let round = 0; round < 200; round += 1) {
+        kept = Array.from({ length: 5000 }, (_, index) => ({ index, text: String(index) }));
+      }
+      console.log(getHeapSpaceStatistics().find((space) => space.space_name === 'new_space').space_size + kept.length * 0);
+    `;
+    return inProcess(script, execArgv, environment);
+  };
 
   it('keeps the young generation at its first size, which would grow otherwise', async () => {
     expect(await youngBytes([], { KEEP: 'yes' })).to.be.at.most(2 * mib);
@@ -40,5 +48,61 @@ describe('keepYoungGenerationSmall', () => {
   it('leaves it to who sets a size of their own', async () => {
     expect(await youngBytes(['--max-semi-space-size=8'], { KEEP: 'yes' })).to.be.above(4 * mib);
     expect(await youngBytes([], { KEEP: 'yes', NODE_OPTIONS: '--max-semi-space-size=8' })).to.be.above(4 * mib);
+  });
+});
+
+describe('holdOptimisers and releaseOptimisers', () => {
+  /** Whether a hot function was optimised: one that is hot while they are held, the same one afterwards, and another one. */
+  const optimised = (execArgv: readonly string[] = [], environment: Record<string, string> = {}): Promise<unknown> => {
+    const script = `
+      import { holdOptimisers, releaseOptimisers } from '${engineUrl}';
+      import { setTimeout as pause } from 'node:timers/promises';
+      const makeLoop = (factor) =>
+        new Function('count', 'let sum = 0; for (let i = 0; i < count; i += 1) sum = (sum + i * ' + factor + ') | 0; return sum;');
+      // V8's src/runtime/runtime.h, OptimizationStatus: kOptimized.
+      const isOptimised = new Function('f', 'return (%GetOptimizationStatus(f) & (1 << 4)) !== 0;');
+      async function heat(f) {
+        // Compilation runs beside; its result is taken with a later call.
+        for (let round = 0; round < 100 && !isOptimised(f); round += 1) {
+          for (let call = 0; call < 1000; call += 1) f(500);
+          await pause(1);
+        }
+        return isOptimised(f);
+      }
+      const [first, second] = [makeLoop(1), makeLoop(2)];
+      holdOptimisers(process.env);
+      const held = await heat(first);
+      releaseOptimisers(process.env);
+      console.log(JSON.stringify([held, await heat(first), await heat(second)]));
+    `;
+    return inProcess(script, ['--allow-natives-syntax', ...execArgv], environment);
+  };
+
+  it('optimises nothing while they are held, and everything that is hot afterwards', async () => {
+    expect(await optimised()).to.deep.equal([false, true, true]);
+  });
+
+  it('leaves it to who gives flags of their own', async () => {
+    expect(await optimised(['--no-maglev'])).to.deep.equal([true, true, true]);
+    expect(await optimised(['--no-opt', '--no-maglev'])).to.deep.equal([false, false, false]);
+    // Not about optimising, for all the letters: NODE_OPTIONS is full of such words.
+    expect(await optimised([], { NODE_OPTIONS: '--max-old-space-size=200' })).to.deep.equal([false, true, true]);
+  });
+});
+
+describe('giveBackMemory', () => {
+  it('gives back pages of what has become garbage, in an engine that is otherwise as before', async () => {
+    const script = `
+      import { giveBackMemory } from '${engineUrl}';
+      import { getHeapStatistics } from 'node:v8';
+      let kept = Array.from({ length: 300_000 }, (_, index) => ({ index }));
+      const before = getHeapStatistics().total_physical_size;
+      kept = kept.length;
+      giveBackMemory();
+      console.log(JSON.stringify([before, getHeapStatistics().total_physical_size, typeof globalThis.gc]));
+    `;
+    const [before, after, gc] = (await inProcess(script)) as [number, number, string];
+    expect(after).to.be.below(before / 2);
+    expect(gc).to.equal('undefined');
   });
 });
