@@ -87,8 +87,10 @@ function caSettingOf({ caSetting = '--kubelet-certificate-authority' }: KubeletA
 
 function explained(error: DialError, access: KubeletAccess, target: Target): KexerError {
   const where = `the kubelet of node ${target.node} at ${error.address}`;
-  if (error.proxyProblem !== undefined)
-    return new KexerError(error.code, `Cannot reach ${where}: ${error.proxyProblem}`);
+  // It is not the node that is away, so nobody is told to come again.
+  if (error.proxyProblem !== undefined) {
+    return new KexerError('badGateway', `Cannot reach ${where}: ${error.proxyProblem}`);
+  }
   switch (error.code) {
     case 'unreachable':
       return new KexerError('unreachable', `Cannot reach ${where}: ${error.systemCode ?? 'no connection'}`);
