@@ -21,12 +21,14 @@ export const peerTimeoutMs = 1000;
 /** An order waits for the client's leave, too. */
 const endTimeoutMs = 3000;
 /** Of 5000 sessions with long commands. */
-const maxAnswerBytes = 64 * 1024 * 1024;
+const defaultMaxAnswerBytes = 64 * 1024 * 1024;
 
 export interface PeerClientOptions {
   /** `kexer.kexec-system.svc`: the name in everybody's certificate. */
   readonly servername: string;
   readonly userAgent: string;
+  /** Default 64 MiB. */
+  readonly maxAnswerBytes?: number;
 }
 
 export class PeerClient {
@@ -34,6 +36,7 @@ export class PeerClient {
   readonly #token: TokenSource;
   readonly #authority: { readonly text: string };
   readonly #options: PeerClientOptions;
+  readonly #maxAnswerBytes: number;
   readonly #clients: Map<string, { readonly client: KubeClient; readonly ca: string }>;
 
   /** @param deps.authority PEM of whom peers' certificates are to be signed by; read at each call, since it may be rotated. */
@@ -45,6 +48,7 @@ export class PeerClient {
     this.#token = deps.token;
     this.#authority = deps.authority;
     this.#options = options;
+    this.#maxAnswerBytes = options.maxAnswerBytes ?? defaultMaxAnswerBytes;
     this.#clients = new Map();
   }
 
@@ -92,13 +96,20 @@ export class PeerClient {
         ],
         ...(body === undefined ? {} : { body }),
         timeoutMs,
-        maxBytes: maxAnswerBytes,
+        maxBytes: this.#maxAnswerBytes,
         // An order that comes twice ends the same session once.
         isRetriedOnce: true,
       })
       .catch((error: unknown) => {
-        if (codeOf(error) !== 'timeout') throw error;
-        throw new KexerError('timeout', `it did not answer within ${timeoutMs / 1000} s`);
+        switch (codeOf(error)) {
+          case 'timeout':
+            throw new KexerError('timeout', `it did not answer within ${timeoutMs / 1000} s`, { cause: error });
+          case 'badGateway':
+            // Too long, as a rule; what the client of apiservers says of it names the wrong one.
+            throw new KexerError('badGateway', 'its answer cannot be used', { cause: error });
+          default:
+            throw error;
+        }
       });
     if (answer.status === 200) return answer;
     throw new KexerError('badGateway', `it answered ${answer.status}`);

@@ -63,8 +63,8 @@ export function readEndOrder(body: Buffer): EndOrder {
   }
   if (isRecord(value)) {
     const { namespace, name, uid, user } = value;
-    const isText = (text: unknown): text is string => typeof text === 'string' && text !== '';
-    if (isText(namespace) && isText(name) && isText(uid) && isText(user)) return { namespace, name, uid, user };
+    const isName = (text: unknown): text is string => isText(text) && text !== '';
+    if (isName(namespace) && isName(name) && isName(uid) && isName(user)) return { namespace, name, uid, user };
   }
   throw new KexerError('badRequest', 'Cannot read the order to end a session: want namespace, name, uid and user');
 }
@@ -91,17 +91,21 @@ function isSessionObject(value: unknown): value is SessionObject {
   const { metadata, spec, status } = value;
   return (
     isRecord(metadata) &&
-    hasTexts(metadata, ['name', 'namespace', 'uid', 'creationTimestamp']) &&
+    hasTexts(metadata, ['name', 'namespace', 'uid']) &&
+    isTime(metadata['creationTimestamp']) &&
     isRecord(spec) &&
     hasTexts(spec, ['kind', 'clientProtocol']) &&
     isRecord(spec['user']) &&
     hasTexts(spec['user'], ['username']) &&
     isRecord(spec['cluster']) &&
     hasTexts(spec['cluster'], ['name', 'namespace']) &&
-    isOptional(spec['pod'], (pod) => isRecord(pod) && hasTexts(pod, ['name'])) &&
-    isOptional(spec['command'], (words) => Array.isArray(words) && words.every((word) => typeof word === 'string')) &&
+    isOptional(spec['pod'], (pod) => isRecord(pod) && hasTexts(pod, ['name']) && isOptional(pod['node'], isText)) &&
+    isOptional(spec['originalUser'], (user) => isRecord(user) && hasTexts(user, ['username'])) &&
+    ['container', 'clientAddress', 'backendProtocol'].every((key) => isOptional(spec[key], isText)) &&
+    isOptional(spec['command'], (words) => Array.isArray(words) && words.every(isText)) &&
     isRecord(status) &&
-    hasTexts(status, ['replica', 'lastActivityTime']) &&
+    hasTexts(status, ['replica']) &&
+    isTime(status['lastActivityTime']) &&
     Number.isSafeInteger(status['bytesIn']) &&
     Number.isSafeInteger(status['bytesOut']) &&
     Array.isArray(status['conditions']) &&
@@ -110,7 +114,15 @@ function isSessionObject(value: unknown): value is SessionObject {
 }
 
 function hasTexts(record: Readonly<Record<string, unknown>>, keys: readonly string[]): boolean {
-  return keys.every((key) => typeof record[key] === 'string');
+  return keys.every((key) => isText(record[key]));
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function isTime(value: unknown): boolean {
+  return isText(value) && !Number.isNaN(Date.parse(value));
 }
 
 function isOptional(value: unknown, check: (value: unknown) => boolean): boolean {

@@ -26,8 +26,8 @@ const keepMs = 30_000;
 export class Peers {
   readonly #deps: PeersDeps;
   readonly #instance: string;
-  /** When each one last answered, and to which question. */
-  readonly #answered: Map<string, { readonly atMs: number; readonly byScope: Map<string, number> }>;
+  /** When each one last answered about a namespace ('' for all), and to which question. */
+  readonly #answered: Map<string, Map<string, { readonly question: number; readonly atMs: number }>>;
   readonly #silent: Set<string>;
   #count: number;
 
@@ -51,6 +51,8 @@ export class Peers {
       others = await this.#deps.directory.others();
     } catch (error) {
       this.#trouble('', error);
+      // Nobody was asked, so that what they said grows old for everybody.
+      for (const peer of this.#answered.keys()) this.#lastAnswer(peer, namespace);
       return ['kexer cannot find its other replicas now: their sessions are missing or as they were a moment ago'];
     }
     this.#silent.delete('');
@@ -61,10 +63,9 @@ export class Peers {
 
   /** Passes an order to the kexer of that name. @throws StatusError 503 if it cannot be asked. */
   async end(peer: string, order: EndOrder, auditId: string): Promise<EndOutcome> {
+    const address = await this.#addressOf(peer);
+    if (address === undefined) return 'notFound';
     try {
-      const others = await this.#deps.directory.others();
-      const address = others.find(({ name }) => name === peer);
-      if (address === undefined) return 'notFound';
       const outcome = await this.#deps.client.end(address, order, auditId);
       if (outcome !== 'ending') this.#deps.sessions.remoteEnded(peer, order.name);
       return outcome;
@@ -72,6 +73,18 @@ export class Peers {
       this.#trouble(peer, error);
       const text = `kexer replica ${peer} has this session, and ${reasonOf(error)}: it may have ended it or not`;
       // No Retry-After: client-go would try ten times and tell nobody why.
+      throw new StatusError(serviceUnavailable(text), { cause: error });
+    }
+  }
+
+  /** Undefined: it is in no slice any more. @throws StatusError 503 if they cannot be read. */
+  async #addressOf(peer: string): Promise<PeerAddress | undefined> {
+    try {
+      const others = await this.#deps.directory.others();
+      return others.find(({ name }) => name === peer);
+    } catch (error) {
+      this.#trouble('', error);
+      const text = `kexer replica ${peer} has this session, and kexer cannot find it now: the session was not ended`;
       throw new StatusError(serviceUnavailable(text), { cause: error });
     }
   }
@@ -85,28 +98,44 @@ export class Peers {
       this.#silent.delete(peer.name);
       // The slice does not tell pods, so that this one asked itself.
       if (answer.instance === this.#instance) return '';
-      const byScope = this.#answered.get(peer.name)?.byScope ?? new Map<string, number>();
-      this.#answered.set(peer.name, { atMs: clock.monotonic(), byScope });
+      const byScope = this.#answered.get(peer.name) ?? new Map<string, { question: number; atMs: number }>();
+      this.#answered.set(peer.name, byScope);
       // A later question was answered before: what this one says may be over.
-      if (Math.max(byScope.get(namespace) ?? 0, byScope.get('') ?? 0) > question) return '';
-      byScope.set(namespace, question);
+      if (Math.max(byScope.get(namespace)?.question ?? 0, byScope.get('')?.question ?? 0) > question) return '';
+      byScope.set(namespace, { question, atMs: clock.monotonic() });
       sessions.accept(peer.name, namespace, answer.sessions, { isBrief });
       return '';
     } catch (error) {
       this.#trouble(peer.name, error);
-      return this.#silence(peer, reasonOf(error));
+      return this.#silence(peer.name, namespace, reasonOf(error));
     }
   }
 
-  #silence({ name }: PeerAddress, reason: string): string {
-    const { clock, sessions } = this.#deps;
-    const answered = this.#answered.get(name);
-    const agoMs = answered === undefined ? Infinity : clock.monotonic() - answered.atMs;
-    if (agoMs < keepMs) {
-      return `kexer replica ${name}: ${reason}; its sessions are as they were ${Math.round(agoMs / 1000)} s ago`;
+  #silence(peer: string, namespace: string, reason: string): string {
+    const { agoMs, isPartial } = this.#lastAnswer(peer, namespace);
+    if (agoMs !== undefined) {
+      return `kexer replica ${peer}: ${reason}; its sessions are as they were ${Math.round(agoMs / 1000)} s ago`;
     }
-    sessions.forget(name);
-    return `kexer replica ${name}: ${reason}; its sessions are missing`;
+    return `kexer replica ${peer}: ${reason}; ${isPartial ? 'some of its' : 'its'} sessions are missing`;
+  }
+
+  /**
+   * How long ago a kexer told all there is to tell of a namespace; undefined: too long ago, or never. What nobody has asked it about lately is forgotten.
+   * `isPartial`: it told of some of the namespaces that are asked about.
+   */
+  #lastAnswer(peer: string, namespace: string): { agoMs: number | undefined; isPartial: boolean } {
+    const nowMs = this.#deps.clock.monotonic();
+    const byScope = this.#answered.get(peer);
+    for (const [scope, { atMs }] of byScope ?? []) if (nowMs - atMs >= keepMs) byScope?.delete(scope);
+    if (byScope === undefined || byScope.size === 0) {
+      this.#answered.delete(peer);
+      this.#deps.sessions.forget(peer);
+      return { agoMs: undefined, isPartial: false };
+    }
+    const times = [byScope.get(namespace), byScope.get('')].flatMap((answer) => answer?.atMs ?? []);
+    if (times.length > 0) return { agoMs: nowMs - Math.max(...times), isPartial: false };
+    if (namespace !== '') this.#deps.sessions.accept(peer, namespace, [], { isBrief: true });
+    return { agoMs: undefined, isPartial: namespace === '' };
   }
 
   /** Those that are in no slice any more have ended, and their sessions with them. */

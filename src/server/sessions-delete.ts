@@ -29,13 +29,20 @@ export function readDeleteOptions(body: Buffer, headers: RawHeaders, query: URLS
       : [unsupported('propagationPolicy', JSON.stringify(policy), ['Background', 'Foreground', 'Orphan'])]),
   ];
   if (causes.length > 0) throw new StatusError(invalid({ group: 'meta.k8s.io', kind: 'DeleteOptions' }, '', causes));
-  const preconditions = isRecord(options['preconditions']) ? options['preconditions'] : {};
-  const { uid, resourceVersion } = preconditions;
+  const preconditions = options['preconditions'] ?? {};
+  // A condition that cannot be read must not be taken for none.
+  if (!isRecord(preconditions)) throw new StatusError(badRequest('preconditions of DeleteOptions is no object'));
   return {
     isDryRun: dryRun.length > 0,
-    uid: typeof uid === 'string' ? uid : undefined,
-    resourceVersion: typeof resourceVersion === 'string' ? resourceVersion : undefined,
+    uid: preconditionOf(preconditions, 'uid'),
+    resourceVersion: preconditionOf(preconditions, 'resourceVersion'),
   };
+}
+
+function preconditionOf(preconditions: Readonly<Record<string, unknown>>, key: string): string | undefined {
+  const value = preconditions[key] ?? undefined;
+  if (value === undefined || typeof value === 'string') return value;
+  throw new StatusError(badRequest(`preconditions.${key} of DeleteOptions is no string`));
 }
 
 /** @throws StatusError 409 in kube-apiserver's words, if the object is not the one that is meant. */

@@ -162,7 +162,8 @@ export class SessionsFeed implements SessionObserver {
 
   #replace(peer: string, before: ReadonlyMap<string, SessionObject>, now: Map<string, SessionObject>): void {
     for (const [name, { metadata }] of before) {
-      if (!now.has(name)) this.feed.delete(metadata.namespace, name);
+      // What is here is known better here.
+      if (!now.has(name) && !this.#local.has(name)) this.feed.delete(metadata.namespace, name);
     }
     if (now.size === 0) this.#remote.delete(peer);
     else this.#remote.set(peer, now);
