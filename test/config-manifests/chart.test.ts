@@ -64,7 +64,11 @@ describe('config/chart', function () {
       service: { type: 'LoadBalancer', annotations: { a: 'b' }, loadBalancerSourceRanges: ['192.0.2.0/24'] },
       kubelet: { credential: 'clientCertificate', certificateAuthorityConfigMap: 'kubelet-ca' },
       impersonation: { enabled: true, allowPrivileged: true },
-      clusters: { namespaces: ['a', 'b'], allowedEndpoints: ['192.0.2.0/24', 'x.example.com'] },
+      clusters: {
+        namespaces: ['a', 'b'],
+        allowedEndpoints: ['192.0.2.0/24', 'x.example.com'],
+        proxy: { url: 'https://proxy.example.com:3129', caConfigMap: 'proxy-ca', credentialsSecret: 'proxy-user' },
+      },
       serviceMonitor: { enabled: true, serviceAccount: { name: 'p', namespace: 'm' } },
       podAnnotations: { c: 'd' },
       podLabels: { e: 'f' },
@@ -85,6 +89,9 @@ describe('config/chart', function () {
       '/var/run/kexer/kubelet-ca/ca.crt',
       '--identity-allow-privileged',
       '--cluster-namespaces=a,b',
+      '--cluster-proxy-url=https://proxy.example.com:3129',
+      '/var/run/kexer/cluster-proxy-ca/ca.crt',
+      '"secretName":"proxy-user"',
     ]) {
       expect(text).to.contain(part);
     }
@@ -115,6 +122,7 @@ describe('config/chart', function () {
       [{ service: { nodePort: 99_999 } }, 'service.nodePort'],
       [{ extraArgs: ['max-sessions'] }, 'extraArgs'],
       [{ impersonation: { enabled: 'yes' } }, 'impersonation.enabled'],
+      [{ clusters: { proxy: { url: 'http://user:password@p' } } }, 'clusters.proxy.url'],
     ];
     for (const [values, place] of mistakes) {
       it(`refuses ${JSON.stringify(values)}`, () => {

@@ -49,6 +49,15 @@ app.kubernetes.io/name: kexer
 {{- with .Values.clusters.allowedEndpoints }}
 - --cluster-allowed-endpoints={{ join "," . }}
 {{- end }}
+{{- with .Values.clusters.proxy.url }}
+- --cluster-proxy-url={{ . }}
+{{- end }}
+{{- if .Values.clusters.proxy.caConfigMap }}
+- --cluster-proxy-ca-file=/var/run/kexer/cluster-proxy-ca/ca.crt
+{{- end }}
+{{- if .Values.clusters.proxy.credentialsSecret }}
+- --cluster-proxy-credentials-file=/var/run/kexer/cluster-proxy/credentials
+{{- end }}
 {{- range .Values.extraArgs }}
 - {{ . }}
 {{- end }}
