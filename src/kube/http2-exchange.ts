@@ -74,10 +74,6 @@ export class Http2Exchange implements AnswerController {
     this.#isOver = false;
   }
 
-  get isOver(): boolean {
-    return this.#isOver;
-  }
-
   pause(): void {
     this.#isPaused = true;
     this.#inner?.pause();

@@ -113,10 +113,6 @@ export class Http2Session implements StreamLink {
     return Math.max(0, Math.min(maxStreams, this.#peerMaxStreams) - this.#exchanges.size);
   }
 
-  get openStreams(): number {
-    return this.#exchanges.size;
-  }
-
   /** Sends the request of `exchange`. There must be room. */
   begin(exchange: Http2Exchange): void {
     const block = encodeHeaderBlock(exchange.fields());

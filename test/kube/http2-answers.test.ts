@@ -257,6 +257,11 @@ describe('an answer by HTTP/2', () => {
       wanted: [0, '', 'badGateway'],
     },
     {
+      what: 'is refused with a head of nothing',
+      send: ({ peer, streamId }) => peer.send(headers(streamId, [])),
+      wanted: [0, '', 'badGateway'],
+    },
+    {
       what: 'is refused with a status that is none',
       send: ({ peer, streamId }) => peer.send(headers(streamId, [[':status', '2000']])),
       wanted: [0, '', 'badGateway'],
