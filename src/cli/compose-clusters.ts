@@ -73,6 +73,7 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
           mark,
           isHttp2Used: config.apiserver.http2,
           remoteHeaderNames,
+          current: () => currentOf(directory, namespace, name),
           onError: (cluster, informer, err) => lines.informerFailed(log, { informer: `${cluster}: ${informer}`, err }),
         },
         {
@@ -117,6 +118,15 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
     },
     start: () => secrets?.start(),
   };
+}
+
+/** What the name means now; undefined: nothing, or nothing that can be used. */
+function currentOf(directory: ClusterDirectory, namespace: string, name: string): Cluster | undefined {
+  try {
+    return directory.find(namespace, name);
+  } catch {
+    return undefined; // whoever calls it is told why; here only another one is looked for
+  }
 }
 
 function goneText({ subject }: Session): string {

@@ -15,6 +15,7 @@ import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { AnswerJudge } from './answer-judge.ts';
 import type { Call } from './call.ts';
+import type { RightThere } from './remote-rights.ts';
 import type { StreamRoute } from './stream-route.ts';
 
 /** A Node object as the apiserver gives it; only what kexer reads is typed. */
@@ -185,4 +186,6 @@ export interface Cluster {
    * says so. @throws StatusError 403 in kube-apiserver's words.
    */
   requireVerb?(call: Call, verb: string, signal: AbortSignal): Promise<void>;
+  /** Whom to ask, and how, what this call's user may do there while a session runs; left out: kexer's own apiserver. */
+  rightThere?(call: Call): RightThere;
 }

@@ -10,12 +10,12 @@ import { describeError, KexerError } from '../base/errors.ts';
 import { TtlCache } from '../base/ttl-cache.ts';
 import type { AddressGuard } from '../kube/address-guard.ts';
 import { KubeClient } from '../kube/client.ts';
-import { type AccessQuestion, accessReviewSpec } from '../kube/reviews.ts';
+import type { AccessAnswer, AccessQuestion } from '../kube/reviews.ts';
 import { fixedCertificate, fixedToken } from '../kube/sources.ts';
 import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
 import type { TunnelProxy } from '../kube/tunnel.ts';
-import { isRecord } from '../kube/objects.ts';
 import { diedBeforeAnswer } from '../kube/transport-error.ts';
+import { makeUser } from '../kube/user.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { AnswerJudge } from './answer-judge.ts';
@@ -23,24 +23,18 @@ import type { Call } from './call.ts';
 import { ClusterCalls } from './cluster-calls.ts';
 import { ClusterReads } from './cluster-reads.ts';
 import type { ClusterSpec } from './cluster-secret.ts';
-import type {
-  ApiAnswer,
-  Cluster,
-  KubeletAccess,
-  NodeObject,
-  PodObject,
-  PodWatchHandlers,
-  ServerVersion,
-} from './cluster.ts';
+import type { Cluster, KubeletAccess, NodeObject, PodObject, PodWatchHandlers, ServerVersion } from './cluster.ts';
 import type { OwnMark } from './own-mark.ts';
 import { remoteIdentity, remoteUser, useQuestion } from './remote-identity.ts';
 import { remoteJudge } from './remote-judge.ts';
+import { refusalOfAccount, reviewThere, type RightThere } from './remote-rights.ts';
 import { RemoteStreamRoute } from './remote-route.ts';
 
 /** Addresses of nodes change seldom, and a stream to an old one fails and is tried again. */
 const nodeLifetimeMs = 10_000;
 const maxNodes = 1000;
-const reviewTimeoutMs = 10_000;
+/** For a question about a session that runs; the next one comes anyway. */
+const rightTimeoutMs = 30_000;
 
 export interface RemoteClusterDeps {
   readonly clock: Clock;
@@ -55,6 +49,8 @@ export interface RemoteClusterDeps {
   readonly remoteHeaderNames: () => RemoteHeaderNames;
   /** An informer of the cluster has failed, for the log. */
   readonly onError: (cluster: string, informer: string, error: unknown) => void;
+  /** What the name means now; undefined, or left out: not known. */
+  readonly current?: () => Cluster | undefined;
 }
 
 export interface RemoteClusterOptions {
@@ -123,36 +119,33 @@ export class RemoteCluster implements Cluster {
     return remoteJudge({ name: this.#fullName, inner: call.inner, impersonated });
   }
 
-  /** By a review of that cluster about the call's own identity there, which everybody may ask for. */
+  /** By a review of that cluster about the call's own identity there. */
   async requireVerb(call: Call, verb: string, signal: AbortSignal): Promise<void> {
     const question = { ...call.inner.info, verb };
-    const { resourceAttributes } = accessReviewSpec(call.caller.user, question) as { resourceAttributes?: object };
-    const answer = await this.#calls.post(call, {
-      method: 'POST',
-      target: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
-      headers: [
-        ['Accept', 'application/json'],
-        ['Content-Type', 'application/json'],
-        ['User-Agent', this.#options.userAgent],
-      ],
-      body: Buffer.from(
-        JSON.stringify({
-          apiVersion: 'authorization.k8s.io/v1',
-          kind: 'SelfSubjectAccessReview',
-          spec: { resourceAttributes },
-        }),
-      ),
-      timeoutMs: reviewTimeoutMs,
-      signal,
-    });
-    const status = reviewStatus(answer);
-    if (status === undefined) {
-      const text = `cluster "${this.#fullName}" did not answer a SelfSubjectAccessReview (${answer.status})`;
-      throw new StatusError(badGateway(text));
-    }
-    if (status['allowed'] === true) return;
-    const reason = typeof status['reason'] === 'string' ? status['reason'] : '';
-    throw new StatusError(forbiddenAction(call.caller.user, question, reason));
+    const { isAllowed, reason } = await this.#review(call, question, signal);
+    if (!isAllowed) throw new StatusError(forbiddenAction(call.caller.user, question, reason));
+  }
+
+  rightThere(call: Call): RightThere {
+    const { endpointUrl, identity, identityPrefix } = this.#options.spec;
+    const user =
+      identity === 'shared'
+        ? makeUser({ name: `the account of the Secret ${this.#fullName}` })
+        : remoteUser(call.caller.user, identityPrefix);
+    return {
+      user,
+      cluster: this.#fullName,
+      key: JSON.stringify([this.#fullName, endpointUrl, identity, identityPrefix]),
+      ask: async (question) => {
+        try {
+          return await this.#successor().#review(call, question, AbortSignal.timeout(rightTimeoutMs));
+        } catch (error) {
+          const refusal = refusalOfAccount(error);
+          if (refusal === undefined) throw error;
+          return refusal;
+        }
+      },
+    };
   }
 
   pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject> {
@@ -194,6 +187,26 @@ export class RemoteCluster implements Cluster {
   async close(): Promise<void> {
     await this.streamRoute.stop();
     await this.#client.close();
+  }
+
+  #review(call: Call, question: AccessQuestion, signal: AbortSignal): Promise<AccessAnswer> {
+    const { userAgent } = this.#options;
+    return reviewThere(this.#calls, call, question, { name: this.#fullName, userAgent, signal });
+  }
+
+  /**
+   * Who has the Secret's present content, if it leads to the same place as the same one: a credential that was replaced there may be refused by
+   * now, which says nothing of anybody's rights. Else this one.
+   */
+  #successor(): RemoteCluster {
+    const now = this.#deps.current?.();
+    if (!(now instanceof RemoteCluster)) return this;
+    const [mine, theirs] = [this.#options.spec, now.#options.spec];
+    const isSame =
+      mine.endpointUrl === theirs.endpointUrl &&
+      mine.identity === theirs.identity &&
+      mine.identityPrefix === theirs.identityPrefix;
+    return isSame ? now : this;
   }
 
   #clientFor({ identity }: Call): KubeClient {
@@ -280,15 +293,4 @@ function kubeletAccess({ guard, proxy }: RemoteClusterDeps, options: RemoteClust
     preferredAddressTypes,
     accountName: `the Secret ${namespace}/${name}`,
   };
-}
-
-function reviewStatus({ status, body }: ApiAnswer): Readonly<Record<string, unknown>> | undefined {
-  if (status < 200 || status > 299) return undefined;
-  try {
-    const review: unknown = JSON.parse(body.toString('utf8'));
-    const answer = isRecord(review) ? review['status'] : undefined;
-    return isRecord(answer) ? answer : undefined;
-  } catch {
-    return undefined; // the caller says that there was no answer
-  }
 }

@@ -205,6 +205,8 @@ interface LoggedRight {
     readonly namespace: string;
     readonly name: string;
   };
+  /** Absent: in kexer's own cluster. */
+  readonly there?: { readonly cluster: string };
 }
 
 /** The lines about the rights of running sessions; what ends by them has its own line. */
@@ -220,9 +222,10 @@ export function rightsLines(log: Logger): {
   };
 }
 
-function rightFields({ user, question }: LoggedRight): Record<string, string> {
+function rightFields({ user, question, there }: LoggedRight): Record<string, string> {
   const { verb, apiGroup, resource, subresource, namespace, name } = question;
-  return { user: user.name, verb, apiGroup, resource, subresource, namespace, name };
+  const where = there === undefined ? {} : { cluster: there.cluster };
+  return { ...where, user: user.name, verb, apiGroup, resource, subresource, namespace, name };
 }
 
 /** A stream goes by kube-apiserver's own streaming instead of straight to the kubelet. */

@@ -1,11 +1,12 @@
 // Whether those who have sessions may still have them. Rights are asked for when a session begins, and a session may run for hours: so each
-// distinct question of the running sessions is asked again from time to time, once for all of them. Only a refusal ends sessions, and only
+// distinct question of the running sessions is asked again from time to time, once for all of them, in the cluster whose question it is. Only a refusal ends sessions, and only
 // when a second one follows without an allowance in between: a binding that is deleted and made again is no loss of a right. An error or an
 // outage is no answer and ends nothing, unless an operator has said for how long no answer is good enough.
 
 import type { Clock, Timer } from '../base/clock.ts';
 import { formatDuration } from '../base/duration.ts';
-import { accessReviewSpec, type AccessAnswer, type Reviews } from '../kube/reviews.ts';
+import type { AnswerThere } from '../clusters/remote-rights.ts';
+import { accessReviewSpec, type Reviews } from '../kube/reviews.ts';
 import { groupMasters } from '../kube/user.ts';
 import type { SessionObserver } from './registry.ts';
 import type { EndedBy, Session } from './session.ts';
@@ -19,7 +20,7 @@ export interface RightsWatchDeps {
 }
 
 export interface RightsObserver {
-  /** The first question of an outage that had no answer. */
+  /** The first question of an outage of a cluster that had no answer. */
   unverified(right: SessionRight, reason: unknown): void;
   /** Refused for the first time: it is asked once more before anything ends. */
   refused(right: SessionRight, sessions: number): void;
@@ -52,14 +53,15 @@ export class RightsWatch implements SessionObserver {
   readonly #options: RightsWatchOptions;
   readonly #byKey: Map<string, WatchedRight>;
   readonly #counts: { -readonly [K in keyof RightsCounts]: number };
-  #isOutageTold: boolean;
+  /** Clusters whose outage was told; '': kexer's own. */
+  readonly #outages: Set<string>;
 
   constructor(deps: RightsWatchDeps, options: RightsWatchOptions) {
     this.#deps = deps;
     this.#options = options;
     this.#byKey = new Map();
     this.#counts = { allowed: 0, refused: 0, unverified: 0, ended: 0 };
-    this.#isOutageTold = false;
+    this.#outages = new Set();
   }
 
   /** Distinct questions that running sessions stand on. */
@@ -118,12 +120,12 @@ export class RightsWatch implements SessionObserver {
 
   /** Never rejects. */
   async #ask(key: string, watched: WatchedRight): Promise<void> {
-    const { user, question } = watched.right;
-    let answer: AccessAnswer | undefined;
+    const { right } = watched;
+    let answer: AnswerThere | undefined;
     let reason: unknown;
     const startedMs = this.#deps.clock.monotonic();
     try {
-      answer = await this.#deps.reviews.reviewAccess(user, question);
+      answer = await this.#answerTo(right);
     } catch (error) {
       reason = error;
     }
@@ -131,21 +133,25 @@ export class RightsWatch implements SessionObserver {
     if (this.#byKey.get(key) !== watched) return;
     if (answer?.isAllowed === true) {
       this.#counts.allowed += 1;
-      this.#isOutageTold = false;
+      this.#outages.delete(placeOf(right));
       watched.allowed(startedMs);
       this.#schedule(key, watched, this.#interval());
     } else if (answer?.evaluationError === '') {
-      this.#refused(key, watched);
+      this.#refused(key, watched, answer.why ?? lostRightText(right));
     } else {
       this.#unverified(key, watched, answer?.evaluationError ?? reason);
     }
   }
 
-  #refused(key: string, watched: WatchedRight): void {
+  #answerTo({ user, question, there }: SessionRight): Promise<AnswerThere> {
+    return there === undefined ? this.#deps.reviews.reviewAccess(user, question) : there.ask(question);
+  }
+
+  #refused(key: string, watched: WatchedRight, why: string): void {
     this.#counts.refused += 1;
-    this.#isOutageTold = false;
+    this.#outages.delete(placeOf(watched.right));
     if (watched.isRefused) {
-      this.#end(key, watched, lostRightText(watched.right), 'rightLost');
+      this.#end(key, watched, why, 'rightLost');
       return;
     }
     watched.isRefused = true;
@@ -155,8 +161,9 @@ export class RightsWatch implements SessionObserver {
 
   #unverified(key: string, watched: WatchedRight, reason: unknown): void {
     this.#counts.unverified += 1;
-    if (!this.#isOutageTold) this.#deps.observer.unverified(watched.right, reason);
-    this.#isOutageTold = true;
+    const place = placeOf(watched.right);
+    if (!this.#outages.has(place)) this.#deps.observer.unverified(watched.right, reason);
+    this.#outages.add(place);
     const delayMs = watched.isRefused ? this.#confirmDelay() : this.#interval();
     const { maxUnverifiedMs } = this.#options;
     if (maxUnverifiedMs === 0) {
@@ -207,11 +214,15 @@ class WatchedRight {
   }
 }
 
+function placeOf({ there }: SessionRight): string {
+  return there?.cluster ?? '';
+}
+
 /** Members of system:masters are allowed everything by kube-apiserver, whatever its authorizers say. */
 function watchable(session: Session): SessionRight[] {
   return session.basis.rights.filter(({ user }) => !user.groups.includes(groupMasters));
 }
 
-function keyOf({ user, question }: SessionRight): string {
-  return JSON.stringify(accessReviewSpec(user, question));
+function keyOf({ user, question, there }: SessionRight): string {
+  return `${there?.key ?? ''} ${JSON.stringify(accessReviewSpec(user, question))}`;
 }

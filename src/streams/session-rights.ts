@@ -1,8 +1,9 @@
-// What a session stands on: the two rights it began with, and the credential that showed them. The inner right is the effective user's, on what
-// the stream does (kube-apiserver's own question at its start); the outer one is the caller's, on the cluster.
+// What a session stands on: the rights it began with, and the credential that showed them. The inner right is the effective user's, on what the
+// stream does (kube-apiserver's own question at its start), and is asked in the cluster where that is; the outer one is the caller's, on the cluster.
 
 import type { Call } from '../clusters/call.ts';
 import { clustersResource } from '../clusters/directory.ts';
+import type { RightThere } from '../clusters/remote-rights.ts';
 import type { AccessQuestion } from '../kube/reviews.ts';
 import type { UserInfo } from '../kube/user.ts';
 
@@ -11,6 +12,8 @@ import { streamKindOf } from './kind.ts';
 export interface SessionRight {
   readonly user: UserInfo;
   readonly question: AccessQuestion;
+  /** Who answers; left out: the apiserver of kexer's own cluster. */
+  readonly there?: RightThere;
 }
 
 export interface SessionBasis {
@@ -33,13 +36,14 @@ export function basisOf(call: Call): SessionBasis {
   };
 }
 
-/**
- * `create` is what kube-apiserver asks of exec by any method; a client that came by GET and lost `get` alone would come again by POST. What
- * somebody may do in another cluster nobody here can be asked.
- */
-function innerRights({ caller, cluster, identity }: Call, question: AccessQuestion): SessionRight[] {
+/** `create` is what kube-apiserver asks of exec by any method; a client that came by GET and lost `get` alone would come again by POST. */
+function innerRights(call: Call, question: AccessQuestion): SessionRight[] {
+  const { caller, cluster, identity } = call;
   if (cluster.kind !== 'remote') return [{ user: identity.effectiveUser, question }];
-  return cluster.useRight === undefined ? [] : [{ user: caller.user, question: cluster.useRight }];
+  const there = cluster.rightThere?.(call);
+  const inner = there === undefined ? [] : [{ user: there.user, question, there }];
+  const use = cluster.useRight === undefined ? [] : [{ user: caller.user, question: cluster.useRight }];
+  return [...inner, ...use];
 }
 
 /** The question of the pipeline's authorization. */
@@ -60,11 +64,12 @@ function outerQuestion(call: Call, verb: string): AccessQuestion {
   };
 }
 
-/** `alice may no longer create pods/exec in namespace default`. */
-export function lostRightText({ user, question }: SessionRight): string {
+/** `alice may no longer create pods/exec in namespace default`, and of which cluster if it is another one. */
+export function lostRightText({ user, question, there }: SessionRight): string {
   const { verb, apiGroup, resource, subresource, namespace } = question;
-  if (!question.isResourceRequest) return `${user.name} may no longer ${verb} ${question.path}`;
+  const where = there === undefined ? '' : ` of the cluster ${there.cluster}`;
+  if (!question.isResourceRequest) return `${user.name} may no longer ${verb} ${question.path}${where}`;
   const group = apiGroup === '' ? '' : `.${apiGroup}`;
   const what = `${resource}${group}${subresource === '' ? '' : `/${subresource}`}`;
-  return `${user.name} may no longer ${verb} ${what} ${namespace === '' ? 'at the cluster scope' : `in namespace ${namespace}`}`;
+  return `${user.name} may no longer ${verb} ${what} ${namespace === '' ? 'at the cluster scope' : `in namespace ${namespace}`}${where}`;
 }

@@ -20,6 +20,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 const json = ['Content-Type: application/json'];
 const exec = '/api/v1/namespaces/default/pods/demo/exec';
 const never = new AbortController().signal;
+const execInfo = parsedInfo('GET', exec);
 
 describe('RemoteCluster', () => {
   let scope: Scope;
@@ -35,7 +36,7 @@ describe('RemoteCluster', () => {
   });
   after(() => scope.close());
 
-  function clusterOf(parts: Partial<ClusterSpec> = {}): RemoteCluster {
+  function clusterOf(parts: Partial<ClusterSpec> = {}, current?: () => RemoteCluster | undefined): RemoteCluster {
     const cluster = new RemoteCluster(
       {
         clock,
@@ -44,6 +45,7 @@ describe('RemoteCluster', () => {
         mark: { header: ['Via', '1.1 kexer-test'], checkPeer: () => undefined },
         remoteHeaderNames: () => ({ names: ['X-Odd-User'], prefixes: [] }),
         onError: () => {},
+        ...(current === undefined ? {} : { current }),
       },
       {
         namespace: 'clusters',
@@ -142,6 +144,102 @@ describe('RemoteCluster', () => {
         ]);
       });
     }
+  });
+
+  describe('rightThere', () => {
+    const review = (status: object): string => JSON.stringify({ kind: 'SelfSubjectAccessReview', status });
+    const create = { ...execInfo, verb: 'create' };
+
+    async function ask(cluster: RemoteCluster): Promise<unknown> {
+      const there = cluster.rightThere(await callOf(cluster));
+      return there.ask(create).catch((error: unknown) => (error instanceof Error ? error.message : error));
+    }
+
+    it('asks as whom the call is there, with the credential of the Secret', async () => {
+      const cluster = clusterOf();
+      const { user, cluster: name } = cluster.rightThere(await callOf(cluster));
+      expect([user.name, name]).to.deep.equal(['hub:alice', 'clusters/far']);
+      far.will('201 Created', json, review({ allowed: false, reason: 'no binding' }));
+      expect(await ask(cluster)).to.deep.equal({
+        isAllowed: false,
+        isDenied: false,
+        reason: 'no binding',
+        evaluationError: '',
+      });
+      expect(far.received).to.contain('Impersonate-User: hub:alice').and.contain('Authorization: Bearer own');
+      expect(far.received).to.contain('"verb":"create"').and.contain('"subresource":"exec"');
+      far.will('201 Created', json, review({ allowed: false, evaluationError: 'webhook' }));
+      expect(await ask(cluster)).to.deep.include({ isAllowed: false, evaluationError: 'webhook' });
+    });
+
+    it('asks as the account where that is shared, once for everybody', async () => {
+      const cluster = clusterOf({ identity: 'shared' });
+      const { user } = cluster.rightThere(await callOf(cluster));
+      expect(user.name).to.equal('the account of the Secret clusters/far');
+      far.will('201 Created', json, review({ allowed: true }));
+      expect(await ask(cluster)).to.deep.include({ isAllowed: true });
+      expect(far.received).to.not.contain('Impersonate');
+    });
+
+    it('tells places and ways apart', async () => {
+      const keys = [
+        {},
+        { streams: 'apiserver' },
+        { identity: 'shared' },
+        { identityPrefix: '' },
+        { endpointUrl: 'https://127.0.0.1:1' },
+      ] as const;
+      const made = keys.map(async (parts) => {
+        const cluster = clusterOf(parts);
+        return cluster.rightThere(await callOf(cluster)).key;
+      });
+      expect(new Set(await Promise.all(made)).size).to.equal(keys.length - 1);
+    });
+
+    it('takes it for a refusal that the account is refused, or may not act as this user', async () => {
+      far.will('401 Unauthorized', json, encodeStatus(unauthorized()).toString());
+      expect(await ask(clusterOf())).to.deep.include({
+        isAllowed: false,
+        evaluationError: '',
+        why: 'cluster "clusters/far" does not accept the credential of its Secret (401): it may have expired',
+      });
+      const users = { group: '', resource: 'users' };
+      const account = makeUser({ name: 'system:serviceaccount:kexer-remote:kexer' });
+      const question = { ...create, verb: 'impersonate', subresource: '', namespace: '', name: 'hub:alice', ...users };
+      const status = forbidden(users, 'hub:alice', `User "${account.name}" cannot ${question.verb} resource "users"`);
+      far.will('403 Forbidden', json, encodeStatus(status).toString());
+      expect(await ask(clusterOf()))
+        .to.have.property('why')
+        .that.contains('does not let the account of its Secret act');
+    });
+
+    it('takes nothing else for one', async () => {
+      for (const [status, body] of [
+        ['401 Unauthorized', 'who are you'],
+        ['403 Forbidden', encodeStatus(forbidden({ group: '', resource: 'x' }, 'x', 'no reviews here')).toString()],
+        ['500 Internal Server Error', '{}'],
+        ['201 Created', 'yes'],
+      ] as const) {
+        far.will(status, json, body);
+        expect(await ask(clusterOf()), status).to.be.a('string');
+      }
+      const dark = clusterOf({ endpointUrl: 'https://127.0.0.1:1' });
+      expect(await ask(dark)).to.contain('cluster "clusters/far"');
+    });
+
+    it('asks with the credential that has taken the place of its own, if that leads to the same place', async () => {
+      const credential = { kind: 'token', token: 'new' } as const;
+      far.will('201 Created', json, review({ allowed: true }));
+      const successor = clusterOf({ credential });
+      expect(await ask(clusterOf({}, () => successor))).to.deep.include({ isAllowed: true });
+      expect(far.received).to.contain('Authorization: Bearer new');
+      const elsewhere = [clusterOf({ credential, identityPrefix: '' }), clusterOf({ credential, identity: 'shared' })];
+      for (const other of [...elsewhere, undefined]) {
+        far.will('201 Created', json, review({ allowed: true }));
+        await ask(clusterOf({}, () => other));
+        expect(far.received).to.contain('Authorization: Bearer own');
+      }
+    });
   });
 
   describe("kexer's own reads", () => {
@@ -267,3 +365,9 @@ describe('RemoteCluster', () => {
     expect(String(error)).to.contain('the client is closed');
   });
 });
+
+function parsedInfo(method: string, path: string): Call['inner']['info'] {
+  const parsed = parseRequestPath(method, `/apis/backup.cv.io/v1/namespaces/clusters/clusters/far/exec${path}`);
+  if (parsed.kind !== 'cluster') throw new Error('no cluster');
+  return parsed.inner.info;
+}

@@ -8,6 +8,7 @@ import { makeUser, type UserInfo } from '../../src/kube/user.ts';
 import { SessionRegistry } from '../../src/streams/registry.ts';
 import { type RightsObserver, RightsWatch, type RightsWatchOptions } from '../../src/streams/rights-watch.ts';
 import type { Session } from '../../src/streams/session.ts';
+import type { AnswerThere } from '../../src/clusters/remote-rights.ts';
 import { lostRightText } from '../../src/streams/session-rights.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { subject } from './support/rig.ts';
@@ -41,6 +42,9 @@ class Stand {
   readonly #sessions: SessionRegistry;
   /** For each review the next, the last one for all after it. */
   answers: (AccessAnswer | Error)[] = [allowed];
+  /** The cluster of each question that was asked in another one, and the same of its answers. */
+  readonly askedThere: string[] = [];
+  answersThere: (AnswerThere | Error)[] = [allowed];
   hold: Promise<void> | undefined;
 
   constructor(options: Partial<RightsWatchOptions> = {}) {
@@ -65,10 +69,11 @@ class Stand {
     this.#sessions = new SessionRegistry({ clock: this.clock, observer: this.watch });
   }
 
-  start(rights: readonly { user?: string; groups?: string[]; pod?: string }[] = [{}]): Session {
-    const whole = rights.map(({ user = 'alice', groups = [], pod = 'demo' }) => ({
+  start(rights: readonly { user?: string; groups?: string[]; pod?: string; far?: string }[] = [{}]): Session {
+    const whole = rights.map(({ user = 'alice', groups = [], pod = 'demo', far }) => ({
       user: makeUser({ name: user, groups }),
       question: { ...execQuestion, name: pod },
+      ...(far === undefined ? {} : { there: this.#there(far) }),
     }));
     const end = (message: string): void => {
       this.ended.push(message);
@@ -76,6 +81,17 @@ class Stand {
     };
     const session = this.#sessions.open(subject, end, undefined, { rights: whole });
     return session;
+  }
+
+  #there(cluster: string): { user: UserInfo; cluster: string; key: string; ask: () => Promise<AnswerThere> } {
+    const ask = async (): Promise<AnswerThere> => {
+      this.askedThere.push(cluster);
+      const answer = this.answersThere.length > 1 ? this.answersThere.shift() : this.answersThere[0];
+      await Promise.resolve();
+      if (answer instanceof Error) throw answer;
+      return answer ?? allowed;
+    };
+    return { user: makeUser({ name: 'alice' }), cluster, key: cluster, ask };
   }
 
   finish(session: Session): void {
@@ -236,6 +252,53 @@ describe('RightsWatch', () => {
       await stand.pass(10 * minuteMs);
       expect([stand.asked, stand.clock.pendingCount]).to.deep.equal([[], 0]);
     }
+  });
+
+  describe('of a session in another cluster', () => {
+    it('are asked there, each once for all sessions, and not here', async () => {
+      const stand = new Stand();
+      stand.start([{ far: 'clusters/far' }]);
+      stand.start([{ far: 'clusters/far' }]);
+      stand.start([{ far: 'clusters/other' }]);
+      stand.start();
+      await stand.pass(5 * minuteMs);
+      expect([stand.askedThere.toSorted(), stand.asked, stand.watch.size]).to.deep.equal([
+        ['clusters/far', 'clusters/other'],
+        ['alice demo'],
+        3,
+      ]);
+    });
+
+    it('end it when they are refused there twice, with a text that says where', async () => {
+      const stand = new Stand();
+      stand.start([{ far: 'clusters/far' }]);
+      stand.start();
+      stand.answersThere = [refused];
+      await stand.pass(5 * minuteMs + 30_000);
+      expect(stand.ended).to.deep.equal([`${lost} of the cluster clusters/far`]);
+      expect(stand.watch.size).to.equal(1);
+    });
+
+    it('end it in the words of the answer where the account has lost its own', async () => {
+      const stand = new Stand();
+      stand.start([{ far: 'clusters/far' }]);
+      stand.answersThere = [{ ...refused, why: 'cluster "clusters/far" does not accept the credential of its Secret' }];
+      await stand.pass(5 * minuteMs + 30_000);
+      expect(stand.ended).to.deep.equal(['cluster "clusters/far" does not accept the credential of its Secret']);
+    });
+
+    it('are not lost by an outage there, which is told once and apart from those of others', async () => {
+      const stand = new Stand();
+      stand.start([{ far: 'clusters/far' }]);
+      stand.start();
+      stand.answersThere = [outage];
+      await stand.pass(60 * minuteMs);
+      const told = 'unverified: Cannot reach the apiserver';
+      expect([stand.ended, stand.told, stand.askedThere.length]).to.deep.equal([[], [told], 12]);
+      stand.answers = [outage];
+      await stand.pass(10 * minuteMs);
+      expect(stand.told).to.deep.equal([told, told]);
+    });
   });
 
   describe('with a limit of the time without an answer', () => {

@@ -45,18 +45,27 @@ describe('basisOf', () => {
     expect(rights.map(({ user }) => user)).to.deep.equal([effectiveUser, call.caller.user]);
   });
 
-  it('leaves what somebody may do in another cluster to that cluster, and asks for the use of its account', () => {
+  it('asks in another cluster what somebody may do there, and here for the use of its account', () => {
     const useRight = useQuestion({ namespace: 'clusters', name: 'far' });
-    for (const more of [{}, { useRight }]) {
+    const there = {
+      user: makeUser({ name: 'hub:alice' }),
+      cluster: 'clusters/far',
+      key: 'k',
+      ask: () => Promise.reject(new Error('nobody asks yet')),
+    };
+    const rightThere = (): typeof there => there;
+    for (const more of [{}, { rightThere }, { useRight, rightThere }]) {
       const far = { name: 'far', kind: 'remote', ...more } as unknown as Cluster;
       const call = { ...makeCall(far, 'POST', 'pods/demo/exec'), clusterNamespace: 'clusters' };
       const { rights } = basisOf(call);
       const texts = rights.map(
-        ({ user, question }) => `${user.name} ${question.verb} ${question.resource}/${question.subresource}`,
+        (right) =>
+          `${right.user.name} ${right.question.verb} ${right.question.resource}/${right.question.subresource} ${right.there?.cluster ?? 'here'}`,
       );
       expect(texts).to.deep.equal([
-        ...('useRight' in more ? ['alice use clusters/'] : []),
-        'alice create clusters/exec',
+        ...('rightThere' in more ? ['hub:alice create pods/exec clusters/far'] : []),
+        ...('useRight' in more ? ['alice use clusters/ here'] : []),
+        'alice create clusters/exec here',
       ]);
     }
   });
