@@ -1,6 +1,8 @@
 // The HTTP proxy on the way to other clusters, with its files, which may be replaced under a running process. What is wrong with them is said at the start;
 // nothing of their content ever is.
 
+import { X509Certificate } from 'node:crypto';
+
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
@@ -46,8 +48,14 @@ function fileOf(clock: Clock, file: string | undefined, setting: string): Rotate
   return file === undefined ? undefined : new RotatedFile({ clock }, { file, setting });
 }
 
+/** Node itself would only complain at each connection. */
 function isPem(text: string): boolean {
-  return text.includes('-----BEGIN CERTIFICATE-----');
+  try {
+    void new X509Certificate(text);
+    return true;
+  } catch {
+    return false; // what is wrong with it is a matter of ASN.1, which nobody would read
+  }
 }
 
 /** A user name has no colon (RFC 7617); the line's end, which editors write, belongs to nothing. */

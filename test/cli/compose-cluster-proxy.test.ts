@@ -91,11 +91,13 @@ describe('composeClusterProxy', () => {
       'config',
       'Cannot read --cluster-proxy-ca-file "/nowhere": ENOENT: no such file or directory, stat \'/nowhere\'',
     ]);
-    const noPem = await write('no.pem', 'hunter2');
-    expect(await problemOf(compose(url, `--cluster-proxy-ca-file=${noPem}`))).to.deep.equal([
-      'config',
-      `Cannot use --cluster-proxy-ca-file ${JSON.stringify(noPem)}: it has no PEM certificate`,
-    ]);
+    for (const text of ['', 'hunter2', '-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n']) {
+      const noPem = await write('no.pem', text);
+      expect(await problemOf(compose(url, `--cluster-proxy-ca-file=${noPem}`))).to.deep.equal([
+        'config',
+        `Cannot use --cluster-proxy-ca-file ${JSON.stringify(noPem)}: it has no PEM certificate`,
+      ]);
+    }
     expect((await problemOf(compose(url, '--cluster-proxy-credentials-file=/nowhere')))[1]).to.match(
       /^Cannot read --cluster-proxy-credentials-file "\/nowhere": ENOENT/,
     );
