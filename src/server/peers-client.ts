@@ -103,7 +103,7 @@ export class PeerClient {
       .catch((error: unknown) => {
         switch (codeOf(error)) {
           case 'timeout':
-            throw new KexerError('timeout', `it did not answer within ${timeoutMs / 1000} s`, { cause: error });
+            throw new KexerError('timeout', `it did not answer within ${timeoutMs / 1000} s`);
           case 'badGateway':
             // Too long, as a rule; what the client of apiservers says of it names the wrong one.
             throw new KexerError('badGateway', 'its answer cannot be used', { cause: error });

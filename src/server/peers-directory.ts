@@ -58,12 +58,19 @@ export class PeerDirectory {
 
   async #read(): Promise<readonly PeerAddress[]> {
     const { items } = readList(await this.#client.json({ target: this.#target, timeoutMs }));
-    // A pod of two address families is in two slices.
-    const byName = new Map<string, PeerAddress>();
-    for (const address of items.flatMap((slice) => addressesOf(slice, this.#service))) {
-      if (address.name !== this.#ownName && !byName.has(address.name)) byName.set(address.name, address);
-    }
-    this.#known = [...byName.values()];
+    // A pod of two address families is in two slices; an address that has changed hands is for a while under two names, and its sessions are to
+    // count once.
+    const names = new Set([this.#ownName]);
+    const places = new Set<string>();
+    this.#known = items
+      .flatMap((slice) => addressesOf(slice, this.#service))
+      .filter(({ name, host, port }) => {
+        const place = hostPort(host, port);
+        if (names.has(name) || places.has(place)) return false;
+        names.add(name);
+        places.add(place);
+        return true;
+      });
     this.#knownAtMs = this.#clock.monotonic();
     return this.#known;
   }
