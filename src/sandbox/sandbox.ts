@@ -116,6 +116,8 @@ export interface SandboxApiserver {
   restart(): Promise<void>;
   /** Streams proxied right now. */
   readonly openStreams: number;
+  /** Requests not answered to their end, watches and proxied streams included. */
+  readonly requestsInFlight: number;
 }
 
 export interface Sandbox {
@@ -244,6 +246,9 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
       },
       get openStreams() {
         return apiserver.connections.open;
+      },
+      get requestsInFlight() {
+        return apiserver.server.requestsInFlight;
       },
     },
     kubelets,
