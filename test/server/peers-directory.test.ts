@@ -17,7 +17,7 @@ interface Endpoint {
 }
 
 function slice(endpoints: readonly (Endpoint | null)[] | undefined, ports: unknown = [https]): KubeObject {
-  return { metadata: { name: 'kexer-abc' }, addressType: 'IPv4', endpoints, ports } as unknown as KubeObject;
+  return { metadata: { name: 'kexer-abc' }, addressType: 'IPv4', endpoints, ports };
 }
 
 function pod(name: string, address: string, conditions?: unknown): Endpoint {
