@@ -1,5 +1,5 @@
 // The few parts of an X.509 certificate that node:crypto does not show: extensions with their criticality, the path length, the subject in
-// order. A bounded reader of DER (ITU-T X.690): definite lengths only, every length checked against what is there; anything else throws.
+// order. The other direction is der-write.ts. A bounded reader of DER (ITU-T X.690): definite lengths only, every length checked against what is there; anything else throws.
 // The certificate was parsed by OpenSSL before, so this never decides whether bytes are a certificate.
 
 import { Buffer } from 'node:buffer';
@@ -10,6 +10,8 @@ import { KexerError } from '../base/errors.ts';
 interface Element {
   readonly tag: number;
   readonly content: Buffer;
+  /** All of it, tag and length included. */
+  readonly raw: Buffer;
 }
 
 export interface Extension {
@@ -27,11 +29,14 @@ export interface SubjectAttribute {
 
 export interface CertificateParts {
   readonly subject: readonly SubjectAttribute[];
+  /** The subject's DER: what certificates that it issues name as their issuer, byte for byte. */
+  readonly subjectDer: Buffer;
   readonly extensions: readonly Extension[];
 }
 
 const tagBoolean = 0x01;
 const tagInteger = 0x02;
+const tagBitString = 0x03;
 const tagOctetString = 0x04;
 const tagOid = 0x06;
 const tagSequence = 0x30;
@@ -46,10 +51,12 @@ export function readCertificate(der: Buffer): CertificateParts {
   const fields = elements(expect(tbs, tagSequence));
   // TBSCertificate: [version] serialNumber signature issuer validity subject subjectPublicKeyInfo …
   const first = fields[0]?.tag === tagVersion ? 1 : 0;
-  const subject = expect(fields[first + 4], tagSequence);
+  const name = fields[first + 4];
+  const subject = expect(name, tagSequence);
   const extensions = fields.find(({ tag }) => tag === tagExtensions);
   return {
     subject: elements(subject).flatMap((set) => elements(expect(set, tagSet)).map(attribute)),
+    subjectDer: name?.raw ?? subject,
     extensions:
       extensions === undefined ? [] : elements(expect(elements(extensions.content)[0], tagSequence)).map(extension),
   };
@@ -63,6 +70,17 @@ export function readBasicConstraints(value: Buffer): { isAuthority: boolean; pat
   if (length === undefined) return { isAuthority, pathLength: undefined };
   if (length.length === 0 || length.length > 4 || (length[0] ?? 0) > 0x7f) throw malformed();
   return { isAuthority, pathLength: length.readUIntBE(0, length.length) };
+}
+
+/** SubjectKeyIdentifier ::= OCTET STRING */
+export function readKeyIdentifier(value: Buffer): Buffer {
+  return expect(elements(value)[0], tagOctetString);
+}
+
+/** The key itself, without its algorithm: SubjectPublicKeyInfo ::= SEQUENCE { algorithm, subjectPublicKey BIT STRING } */
+export function readPublicKeyBits(spki: Buffer): Buffer {
+  const [, key] = elements(expect(elements(spki)[0], tagSequence));
+  return expect(key, tagBitString).subarray(1); // behind the count of unused bits
 }
 
 /** ExtKeyUsageSyntax ::= SEQUENCE OF OBJECT IDENTIFIER */
@@ -136,6 +154,7 @@ function elements(bytes: Buffer): Element[] {
   const list: Element[] = [];
   let at = 0;
   while (at < bytes.length) {
+    const start = at;
     const tag = bytes[at] ?? 0;
     let length = bytes[at + 1];
     if ((tag & 0x1f) === 0x1f || length === undefined) throw malformed();
@@ -147,8 +166,9 @@ function elements(bytes: Buffer): Element[] {
       at += count;
     }
     if (at + length > bytes.length) throw malformed();
-    list.push({ tag, content: bytes.subarray(at, at + length) });
+    const content = bytes.subarray(at, at + length);
     at += length;
+    list.push({ tag, content, raw: bytes.subarray(start, at) });
   }
   return list;
 }

@@ -1,6 +1,6 @@
 // What kexer issues for itself, and when it issues the next: an authority that lives ten years, so that kubeconfigs stay valid, and leaves
-// under it that live three months and are renewed after two of them, so that renewal is a habit and not an event. Key generation runs on
-// libuv's threads; what is left on the event loop is one RSA signature by node-forge, 30 ms.
+// under it that live three months and are renewed after two of them, so that renewal is a habit and not an event. An authority of an earlier
+// kexer has an RSA key and keeps it for its ten years; what it signs from now on has an ECDSA one.
 
 import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';

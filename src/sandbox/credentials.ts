@@ -36,6 +36,8 @@ export interface Credentials {
 }
 
 const loopback = { ipAddresses: ['127.0.0.1'] };
+/** As kubeadm and kubelets make theirs; kexer's own is of the kind that kexer makes. */
+const rsa = { keyKind: 'rsa' } as const;
 
 /** @param options.hasClusterCaOnKubelets the serving CA signs for the kubelets too; else they have one of their own. */
 export async function makeCredentials(options: {
@@ -43,14 +45,15 @@ export async function makeCredentials(options: {
   hasClusterCaOnKubelets?: boolean;
 }): Promise<Credentials> {
   const [servingCa, clientCa, frontProxyCa, ownKubeletCa] = await Promise.all([
-    generateAuthority({ commonName: 'sandbox-serving-ca' }),
-    generateAuthority({ commonName: 'sandbox-client-ca' }),
-    generateAuthority({ commonName: 'sandbox-front-proxy-ca' }),
-    generateAuthority({ commonName: 'sandbox-kubelet-ca' }),
+    generateAuthority({ ...rsa, commonName: 'sandbox-serving-ca' }),
+    generateAuthority({ ...rsa, commonName: 'sandbox-client-ca' }),
+    generateAuthority({ ...rsa, commonName: 'sandbox-front-proxy-ca' }),
+    generateAuthority({ ...rsa, commonName: 'sandbox-kubelet-ca' }),
   ]);
   const kubeletCa = options.hasClusterCaOnKubelets === true ? servingCa : ownKubeletCa;
   const [apiserver, kexer, frontProxy, admin, kexerKubelet, apiserverKubelet, ...nodes] = await Promise.all([
     generateServing(servingCa, {
+      ...rsa,
       ...loopback,
       commonName: 'kube-apiserver',
       dnsNames: ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc'],
@@ -60,12 +63,17 @@ export async function makeCredentials(options: {
       commonName: 'kexer',
       dnsNames: ['localhost', 'kexer', 'kexer.kexec-system', 'kexer.kexec-system.svc'],
     }),
-    generateClient(frontProxyCa, { commonName: frontProxyName }),
-    generateClient(clientCa, { commonName: userAdmin, organizations: ['system:masters'] }),
-    generateClient(clientCa, { commonName: userKexerKubelet }),
-    generateClient(clientCa, { commonName: userKubeApiserver }),
+    generateClient(frontProxyCa, { ...rsa, commonName: frontProxyName }),
+    generateClient(clientCa, { ...rsa, commonName: userAdmin, organizations: ['system:masters'] }),
+    generateClient(clientCa, { ...rsa, commonName: userKexerKubelet }),
+    generateClient(clientCa, { ...rsa, commonName: userKubeApiserver }),
     ...options.nodeNames.map((name) =>
-      generateServing(kubeletCa, { ...loopback, commonName: `system:node:${name}`, dnsNames: [name, 'localhost'] }),
+      generateServing(kubeletCa, {
+        ...rsa,
+        ...loopback,
+        commonName: `system:node:${name}`,
+        dnsNames: [name, 'localhost'],
+      }),
     ),
   ]);
   return {

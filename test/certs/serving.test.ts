@@ -55,7 +55,12 @@ describe('loadPair', () => {
         one.key,
         /tls\.crt": a certificate in it cannot be read/,
       ],
-      ['half a key', one.cert, one.key.slice(0, 300), /Cannot use the key ".*tls\.key": want a PEM private key/],
+      [
+        'half a key',
+        one.cert,
+        one.key.slice(0, one.key.length / 2),
+        /Cannot use the key ".*tls\.key": want a PEM private key/,
+      ],
       ['key of another', one.cert, two.key, /it is not the key of the certificate/],
       ['chain in the wrong order', authority.cert + one.cert, one.key, /the certificate of that key is not the first/],
       ['expired', late.cert, late.key, /tls\.crt": it expired at 20/],

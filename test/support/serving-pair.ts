@@ -1,4 +1,4 @@
-// One serving pair for all tests of a process: making RSA keys takes longer than most tests.
+// One serving pair for all tests of a process, so that each has it at once.
 
 import { generateAuthority, generateServing, type KeyPairPem } from '../../src/certs/generate.ts';
 
