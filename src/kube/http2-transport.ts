@@ -1,5 +1,5 @@
 // Long answers over HTTP/2: many watches share a connection to the apiserver, where HTTP/1.1 needs one for each with 70 KiB of TLS. Connections are
-// opened as they fill, with the same trust and identity as HTTP/1.1's, and whatever cannot or must not go this way goes by HTTP/1.1: bodies,
+// opened as they fill, with the same trust and identity as HTTP/1.1's, and whatever cannot or must not go this way goes by HTTP/1.1: all but GET,
 // endpoints without TLS or behind a proxy, and for a while those that do not speak it.
 
 import { isIP } from 'node:net';
@@ -82,7 +82,9 @@ export class Http2Transport implements ExchangeOwner {
 
   /** As {@link Transport.dispatch}. */
   dispatch(request: TransportRequest, sink: AnswerSink): AnswerController {
-    if (request.body !== undefined || this.#isAvoided()) return this.#http1.dispatch(request, sink);
+    // GET alone: an answer to HEAD announces a body that never comes, and others are never long.
+    const isSuitable = request.method === 'GET' && request.body === undefined;
+    if (!isSuitable || this.#isAvoided()) return this.#http1.dispatch(request, sink);
     const exchange = new Http2Exchange(this, request, sink);
     this.#exchanges.add(exchange);
     this.#place(exchange);

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+
 import { expect } from 'chai';
 
 import { Scope } from '../../src/base/scope.ts';
@@ -59,7 +62,7 @@ const answerAtOnce = ({ peer, streamId }: PeerRequest): void =>
   peer.send(headers(streamId, ok), data(streamId, 'x', true));
 
 describe('Http2Transport, which way a request goes', () => {
-  it('sends a request without a body by HTTP/2, one with a body by HTTP/1.1', async () => {
+  it('sends GET by HTTP/2, HEAD and what has a body by HTTP/1.1', async () => {
     const peer = await startPeer(scope.current, { onRequest: answerAtOnce });
     const { get, http1, transport } = benchOf(peer.endpoint);
     expect((await get().whenOver()).summary).to.deep.equal([200, 'x', 'end']);
@@ -67,15 +70,21 @@ describe('Http2Transport, which way a request goes', () => {
     const body = Buffer.from('b');
     transport.dispatch({ method: 'POST', target: '/', headers: [], body, contentLength: undefined }, posted);
     expect((await posted.whenOver()).status).to.equal(299);
-    expect([peer.requests.length, http1.requests]).to.deep.equal([1, 1]);
+    const headOnly = new RecordedAnswer();
+    transport.dispatch(
+      { method: 'HEAD', target: '/', headers: [], body: undefined, contentLength: undefined },
+      headOnly,
+    );
+    expect((await headOnly.whenOver()).status).to.equal(299);
+    expect([peer.requests.length, http1.requests]).to.deep.equal([1, 2]);
   });
 
   it('goes by HTTP/1.1 where there is no TLS, or a proxy', async () => {
     const plain = benchOf({ url: 'http://127.0.0.1:1', ca: undefined, isVerified: true, servername: undefined });
     expect((await plain.get().whenOver()).status).to.equal(299);
     const peer = await startPeer(scope.current);
-    const url = new URL('http://127.0.0.1:1');
-    const proxied = benchOf({ ...peer.endpoint, proxy: { url } as unknown as NonNullable<Endpoint['proxy']> });
+    const proxy = { name: 'proxy', open: () => Promise.reject(new Error('it was asked')) };
+    const proxied = benchOf({ ...peer.endpoint, proxy });
     expect((await proxied.get().whenOver()).status).to.equal(299);
     expect(peer.connections).to.have.length(0);
   });
@@ -147,6 +156,22 @@ describe('Http2Transport, which way a request goes', () => {
       [0, '', 'badGateway'],
     ]);
     expect(peer.requests).to.have.length(0);
+  });
+
+  it('gives up a peer that takes the connection and never answers the handshake', async () => {
+    const server = createServer((socket) => scope.current.add(() => void socket.destroy()));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    scope.current.add(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const taken = once(server, 'connection');
+    const endpoint = { url: `https://127.0.0.1:${port}`, ca: undefined, isVerified: true, servername: undefined };
+    const { get, clock, transport } = benchOf(endpoint);
+    const answer = get();
+    await taken;
+    clock.advance(5000);
+    expect((await answer.whenOver()).outcome).to.equal('unreachable');
+    expect([diedBeforeAnswer(answer.error), transport.connections]).to.deep.equal([false, 0]);
   });
 
   it('fails what cannot be written, and nothing beside it', async () => {
