@@ -70,7 +70,7 @@ describe('the pages for operators', () => {
       const text = read(page);
       const flags = new Set(settings.map(({ flag }) => flag));
       const foreign = new Set(foreignFlags.split(' '));
-      const named = [...text.matchAll(/(?<![\w-])--([a-z][a-z-]+[a-z])/g)].map(([, flag = '']) => flag);
+      const named = [...text.matchAll(/(?<![\w-])--([a-z][a-z0-9-]+[a-z0-9])/g)].map(([, flag = '']) => flag);
       expect(named.filter((flag) => !flags.has(flag) && !foreign.has(flag))).to.deep.equal([]);
       const folders = [...text.matchAll(/(?<![\w/.])(config\/[\w/.-]*\w|overlays\/[\w-]+)/g)].map(([, path = '']) =>
         path.startsWith('overlays/') ? `config/${path}` : path,
