@@ -40,6 +40,7 @@ import { VersionInfo } from '../server/version-info.ts';
 import { Bandwidth } from '../streams/bandwidth.ts';
 import { type DetourEvent, Detours } from '../streams/detour.ts';
 import { StreamHandler } from '../streams/handler.ts';
+import { SpareKubelets } from '../streams/spare-kubelets.ts';
 import { PodWatches } from '../streams/pod-watch.ts';
 import { joinObservers, SessionRegistry } from '../streams/registry.ts';
 import { RightsWatch } from '../streams/rights-watch.ts';
@@ -210,8 +211,18 @@ export async function composeServer(deps: ComposeDeps, config: Config): Promise<
   });
   scope.add(() => pods.stop());
   const detours = new Detours({ onDetour: (event) => lines.streamDetoured(log, detourFields(event)) });
+  const kubelets = new SpareKubelets({ clock }, { lifetimeMs: config.kubelet.spareConnection });
+  scope.add(() => kubelets.close());
   const streams = new StreamHandler(
-    { clock, sessions, pods, authorizer, detours, onDefect: (err) => lines.defect(log, { where: 'streams', err }) },
+    {
+      clock,
+      sessions,
+      pods,
+      authorizer,
+      detours,
+      kubelets,
+      onDefect: (err) => lines.defect(log, { where: 'streams', err }),
+    },
     { version },
   );
   const shutdown = new Shutdown();

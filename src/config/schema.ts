@@ -59,6 +59,8 @@ const kubelet = group({
     )
     .min(1, 'at least one address type')
     .default([...addressTypes]),
+  /** How long a connection that was made ahead waits for the next stream of its node; 0: none is made. */
+  spareConnection: duration(10_000),
 });
 
 const impersonator = group({

@@ -138,6 +138,12 @@ export const settings: readonly Setting[] = [
     help: 'which address of a node to dial (default InternalIP,Hostname,InternalDNS,ExternalIP,ExternalDNS)',
   },
   {
+    key: 'kubelet.spareConnection',
+    flag: 'kubelet-spare-connection-duration',
+    kind: 'duration',
+    help: 'how long a connection to the kubelet of a busy node waits for its next stream; 0: none is made ahead (default 10s)',
+  },
+  {
     key: 'identity.impersonation',
     flag: 'identity-impersonation',
     kind: 'boolean',

@@ -64,7 +64,7 @@ export class TlsMemory {
   for(material: TlsMaterial): KnownTls {
     const nowMs = this.#clock.monotonic();
     const isOld = nowMs - this.#madeAtMs >= lifetimeMs;
-    if (this.#known !== undefined && !isOld && isSame(this.#of, material)) return this.#known;
+    if (this.#known !== undefined && !isOld && this.#of !== undefined && isSameMaterial(this.#of, material)) return this.#known;
     const { ca, certificate } = material;
     const context = createSecureContext({
       ...(ca === undefined ? {} : { ca: [...ca] }),
@@ -77,8 +77,8 @@ export class TlsMemory {
   }
 }
 
-function isSame(a: TlsMaterial | undefined, b: TlsMaterial): boolean {
-  if (a === undefined) return false;
+/** Whether a connection made under one would be made alike under the other. */
+export function isSameMaterial(a: TlsMaterial, b: TlsMaterial): boolean {
   const isSameCa = a.ca?.length === b.ca?.length && (a.ca ?? []).every((pem, index) => pem === b.ca?.[index]);
   return isSameCa && a.certificate?.cert === b.certificate?.cert && a.certificate?.key === b.certificate?.key;
 }

@@ -27,6 +27,7 @@ import type { PodWatches } from './pod-watch.ts';
 import { askStream } from './preflight.ts';
 import type { Detours } from './detour.ts';
 import type { SessionRegistry } from './registry.ts';
+import type { SpareKubelets } from './spare-kubelets.ts';
 import { type OpenStream, openStream } from './upgrade.ts';
 
 export interface StreamHandlerOptions {
@@ -42,6 +43,7 @@ export interface StreamHandlerDeps {
   /** For apiservers that do not check `create` of an upgrade by GET themselves. */
   readonly authorizer: Pick<Authorizer, 'authorize'>;
   readonly detours: Detours;
+  readonly kubelets: Pick<SpareKubelets, 'dial' | 'prepare'>;
   /** Told of errors that are a defect of kexer; the client is told only that there was one. */
   readonly onDefect?: (error: unknown) => void;
 }

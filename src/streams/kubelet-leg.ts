@@ -13,6 +13,7 @@ import { getHeader, type RawHeaders } from '../protocol/raw-headers.ts';
 import { dialKubelet, kubeletCredential } from './kubelet-dial.ts';
 import { isUid } from './names.ts';
 import type { UpgradeKind } from './options.ts';
+import type { DialledKubelet } from './spare-kubelets.ts';
 import type { Target } from './target.ts';
 
 /** The runtime may take its time to make a container ready for exec: its own requests may last two minutes. */
@@ -80,18 +81,25 @@ function canNameUid(kind: UpgradeKind, target: Target): boolean {
 }
 
 /**
- * @param socket from {@link dialKubelet}; taken over, and destroyed if no leg comes of it. A second try dials anew.
+ * @param dialled taken over, and destroyed if no leg comes of it. A second try dials anew.
  * @throws KexerError timeout, unreachable, tls, badGateway, clientGone
  */
 export async function openKubeletLeg(
   deps: { clock: Clock },
   access: KubeletAccess,
   target: Target,
-  socket: TLSSocket,
+  { socket, isSpare }: DialledKubelet,
   request: KubeletRequest,
 ): Promise<UpgradeOutcome> {
   const hasUid = canNameUid(request.kind, target);
-  const outcome = await tryUpgrade(deps, access, target, socket, { ...request, hasUid });
+  const outcome = await tryUpgrade(deps, access, target, socket, { ...request, hasUid }).catch(
+    async (error: unknown) => {
+      // Closed by the kubelet while it waited: nothing came back, and without streams no command has begun.
+      if (!isSpare || !(error instanceof KexerError) || error.code !== 'unreachable') throw error;
+      const fresh = await dialKubelet(deps, access, target, request.signal);
+      return tryUpgrade(deps, access, target, fresh, { ...request, hasUid });
+    },
+  );
   if (outcome.isOpen || !hasUid || !isUnknownPath(outcome.refusal)) return outcome;
   // A kubelet that does not know the UID form (virtual-kubelet): ask once without it.
   const second = await dialKubelet(deps, access, target, request.signal);

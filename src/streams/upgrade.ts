@@ -3,7 +3,6 @@
 // kube-apiserver has allowed it, and no 101 is written before the kubelet's.
 
 import { Buffer } from 'node:buffer';
-import type { TLSSocket } from 'node:tls';
 
 import type { Readable } from 'node:stream';
 import type { Authorizer } from '../auth/authorize.ts';
@@ -19,7 +18,6 @@ import { openDetourLeg } from './detour-leg.ts';
 import { detourOf, type Detours } from './detour.ts';
 import { ExecRelay } from './exec-relay.ts';
 import { ExecTranslate } from './exec-translate.ts';
-import { dialKubelet } from './kubelet-dial.ts';
 import { openKubeletLeg, streamProtocol } from './kubelet-leg.ts';
 import { refusalAnswer } from './kubelet-refusal.ts';
 import { apiserverName, kubeletName, type Leg, type RunningStream } from './leg.ts';
@@ -35,6 +33,7 @@ import type { SessionRegistry } from './registry.ts';
 import { requireSamePod } from './same-pod.ts';
 import { runSession } from './run-session.ts';
 import type { Session, SessionSubject } from './session.ts';
+import type { DialledKubelet, SpareKubelets } from './spare-kubelets.ts';
 import { findPlace, type Place, type Target, targetOf } from './target.ts';
 import { TunnelDuplex } from './tunnel.ts';
 
@@ -44,6 +43,7 @@ export interface UpgradeDeps {
   readonly pods: Pick<PodWatches, 'follow'>;
   readonly authorizer: Pick<Authorizer, 'authorize'>;
   readonly detours: Pick<Detours, 'note'>;
+  readonly kubelets: Pick<SpareKubelets, 'dial' | 'prepare'>;
   readonly version: string;
 }
 
@@ -100,7 +100,7 @@ async function openDirect(
     if (!(await isCreateChecked(call, signal))) await requireVerb(deps, call, 'create', signal);
     const protocol = negotiate(call, options);
     if ('status' in protocol) return protocol;
-    const { target, socket } = await reached;
+    const { target, dialled } = await reached;
     // A webhook that came while the preflight was under way may have changed what was allowed; as late as can be, since a watch lags.
     const late = call.cluster.streamRoute.detourOf(options.kind);
     if (late !== undefined) return await openDetour(deps, call, { options, placing, detour: late }, signal);
@@ -108,7 +108,7 @@ async function openDirect(
     const request = { kind: options.kind, query: kubeletQuery(options), userAgent: `kexer/${deps.version}`, signal };
     const outcome = await call.stages.run(
       'upgrade',
-      () => openKubeletLeg(deps, call.cluster.kubelet, target, socket, request),
+      () => openKubeletLeg(deps, call.cluster.kubelet, target, dialled, request),
       (opened) => (opened.isOpen ? 101 : opened.refusal.status),
     );
     if (!outcome.isOpen) {
@@ -120,6 +120,7 @@ async function openDirect(
       });
     }
     if (!outcome.leg.isUidCompared) await requireSamePod(call.cluster, target, outcome.leg.socket, signal);
+    deps.kubelets.prepare(call.cluster.kubelet, target);
     return openedStream(deps, call, {
       options,
       place: target,
@@ -132,7 +133,7 @@ async function openDirect(
     // What was dialled beside a preflight that came to nothing; a failure to dial then concerns nobody.
     if (!isTaken) {
       void reached.then(
-        ({ socket }) => socket.destroy(),
+        ({ dialled }) => dialled.socket.destroy(),
         () => {},
       );
     }
@@ -229,11 +230,10 @@ function reachKubelet(
   call: Call,
   placing: Promise<Place>,
   signal: AbortSignal,
-): Promise<{ target: Target; socket: TLSSocket }> {
-  const reach = async (): Promise<{ target: Target; socket: TLSSocket }> => {
+): Promise<{ target: Target; dialled: DialledKubelet }> {
+  const reach = async (): Promise<{ target: Target; dialled: DialledKubelet }> => {
     const target = await targetOf(call.cluster, await placing, signal);
-    const parts = { clock: deps.clock, stages: call.stages };
-    return { target, socket: await dialKubelet(parts, call.cluster.kubelet, target, signal) };
+    return { target, dialled: await deps.kubelets.dial(call, call.cluster.kubelet, target, signal) };
   };
   const reached = reach();
   reached.catch(() => {}); // reported by whoever awaits it, after the preflight's answer

@@ -48,6 +48,7 @@ describe('loadConfig', () => {
     kubelet: {
       insecureTls: false,
       preferredAddressTypes: ['InternalIP', 'Hostname', 'InternalDNS', 'ExternalIP', 'ExternalDNS'],
+      spareConnection: 10_000,
     },
     identity: { impersonation: false, allowPrivileged: false, impersonator: {} },
     apiserver: { http2: true },

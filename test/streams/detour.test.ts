@@ -17,6 +17,7 @@ import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
 import { statusAnswer } from '../../src/streams/answer.ts';
 import { type DetourEvent, Detours } from '../../src/streams/detour.ts';
 import { StreamHandler } from '../../src/streams/handler.ts';
+import { SpareKubelets } from '../../src/streams/spare-kubelets.ts';
 import { SessionRegistry } from '../../src/streams/registry.ts';
 import type { Session, SessionEnd } from '../../src/streams/session.ts';
 import { duplexPair } from '../support/duplex-pair.ts';
@@ -93,6 +94,7 @@ describe('the detour', () => {
         sessions,
         pods: { follow: () => () => {} },
         detours,
+        kubelets: new SpareKubelets({ clock: systemClock }, { lifetimeMs: 0 }),
         authorizer: {
           authorize: async (user, question) => {
             reviewed.push(

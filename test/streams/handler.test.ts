@@ -13,6 +13,7 @@ import { SpdyConnection } from '../../src/net/spdy-connection.ts';
 import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
 import { Detours } from '../../src/streams/detour.ts';
 import { StreamHandler } from '../../src/streams/handler.ts';
+import { SpareKubelets } from '../../src/streams/spare-kubelets.ts';
 import { SessionRegistry } from '../../src/streams/registry.ts';
 import type { Session, SessionEnd } from '../../src/streams/session.ts';
 import { duplexPair } from '../support/duplex-pair.ts';
@@ -81,6 +82,7 @@ describe('StreamHandler', () => {
         sessions,
         pods: { follow: () => () => {} },
         detours,
+        kubelets: new SpareKubelets({ clock: systemClock }, { lifetimeMs: 0 }),
         authorizer: {
           authorize: async (user, question) => {
             reviewed.push([user.name, question.verb, question.resource, question.subresource, question.name]);

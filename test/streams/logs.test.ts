@@ -13,6 +13,7 @@ import { WebSocketConnection, type WebSocketEnd } from '../../src/net/websocket-
 import { statusAnswer } from '../../src/streams/answer.ts';
 import { Detours } from '../../src/streams/detour.ts';
 import { StreamHandler } from '../../src/streams/handler.ts';
+import { SpareKubelets } from '../../src/streams/spare-kubelets.ts';
 import { SessionRegistry } from '../../src/streams/registry.ts';
 import type { SessionEnd } from '../../src/streams/session.ts';
 import { duplexPair } from '../support/duplex-pair.ts';
@@ -60,6 +61,7 @@ describe('logs', () => {
           pods: { follow: () => () => {} },
           authorizer: { authorize: async () => {} },
           detours: new Detours({ onDetour() {} }),
+          kubelets: new SpareKubelets({ clock: systemClock }, { lifetimeMs: 0 }),
         },
         { version: '1.2.3' },
       );

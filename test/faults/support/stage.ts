@@ -34,6 +34,9 @@ function isOwnConnection(client: Socket): boolean {
   return handles.some((handle) => 'localPort' in handle && handle.localPort === client.remotePort);
 }
 
+/** A fault is for the connection that is made after it was armed, and no connection outlives its run. */
+const noSpares = ['--kubelet-spare-connection-duration', '0s'];
+
 export class FaultStage {
   readonly sandbox: Sandbox;
   readonly kexer: KexerProcess;
@@ -102,7 +105,7 @@ export class FaultStage {
         status.daemonEndpoints.kubeletEndpoint.Port = proxy.port;
       });
     }
-    const kexer = await KexerProcess.start({ config: sandbox.files.kexerConfig });
+    const kexer = await KexerProcess.start({ config: sandbox.files.kexerConfig, flags: noSpares });
     scope.add(async () => {
       await kexer.stop();
     });
@@ -158,7 +161,7 @@ export class FaultStage {
   /** Begins to start a kexer that will be killed, while something else is done. */
   prepareVictim(): void {
     if (this.#nextVictim !== undefined) return;
-    const flags = ['--shutdown-delay-duration', '0s', '--shutdown-grace-period', '0s'];
+    const flags = ['--shutdown-delay-duration', '0s', '--shutdown-grace-period', '0s', ...noSpares];
     this.#nextVictim = KexerProcess.start({ config: this.sandbox.files.kexerConfig, flags }).then(async (kexer) => {
       await this.#whenAnswers(kexer.port, clusterPath);
       return kexer;
