@@ -10,7 +10,7 @@ import { KexerError } from '../base/errors.ts';
 import type { AddressGuard } from './address-guard.ts';
 import { cutTunnelProblem, type TunnelProxy } from './tunnel.ts';
 
-/** On a request's options: ends the making of a connection that nobody waits for any more. */
+/** On a request's options: ends the making of its connection, for which nobody waits any more. An agent that is destroyed ends those alone that are made. */
 export const departure = Symbol('departure');
 
 export interface TunnelledRequest extends RequestOptions {
@@ -32,23 +32,18 @@ type OnConnection = (error: Error | null, stream: Duplex) => void;
 
 export class TunnelAgent extends Agent {
   readonly #options: TunnelAgentOptions;
-  /** Aborts what is still being made. */
-  readonly #end: AbortController;
 
   constructor(agent: AgentOptions, options: TunnelAgentOptions) {
     super(agent);
     this.#options = options;
-    this.#end = new AbortController();
   }
 
   /** Fails with what {@link TunnelProxy.open} throws, KexerError unreachable, or Node's own error of a handshake. */
   override createConnection(request: TunnelledRequest, onConnection?: OnConnection): undefined {
-    const { [departure]: departed } = request;
-    const signal = departed === undefined ? this.#end.signal : AbortSignal.any([this.#end.signal, departed]);
     const { proxy, authority } = this.#options;
     // Node wants no connection beside an error, whatever its type says.
     const fail = onConnection as ((error: unknown) => void) | undefined;
-    this.#connect(request, signal).then(
+    this.#connect(request).then(
       (socket) => {
         if (!socket.destroyed) onConnection?.(null, socket);
         else fail?.(new KexerError('unreachable', `Cannot connect to ${authority}: ${cutTunnelProblem(proxy)}`));
@@ -57,12 +52,8 @@ export class TunnelAgent extends Agent {
     );
   }
 
-  override destroy(): void {
-    this.#end.abort();
-    super.destroy();
-  }
-
-  async #connect(request: TunnelledRequest, signal: AbortSignal): Promise<TLSSocket> {
+  async #connect(request: TunnelledRequest): Promise<TLSSocket> {
+    const { [departure]: signal } = request;
     const { proxy, guard, host, port, authority, connectTimeoutMs: timeoutMs } = this.#options;
     const startedMs = performance.now();
     const tunnel = await proxy.open({ host, port, guard, timeoutMs, signal });
@@ -78,7 +69,7 @@ export class TunnelAgent extends Agent {
 
 interface Handshake {
   readonly proxy: TunnelProxy;
-  readonly signal: AbortSignal;
+  readonly signal: AbortSignal | undefined;
   readonly leftMs: number;
   /** As it was set, for the message. */
   readonly timeoutMs: number;
@@ -107,7 +98,7 @@ function whenSecure(socket: TLSSocket, { proxy, signal, leftMs, timeoutMs, autho
     };
     const settle = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
+      signal?.removeEventListener('abort', onAbort);
       socket.off('error', onError).off('close', cut).off('secureConnect', onSecure);
     };
     const timer = setTimeout(() => {
@@ -120,7 +111,7 @@ function whenSecure(socket: TLSSocket, { proxy, signal, leftMs, timeoutMs, autho
     }, leftMs);
     timer.unref();
     socket.on('error', onError).on('close', cut).on('secureConnect', onSecure);
-    signal.addEventListener('abort', onAbort);
-    if (signal.aborted) onAbort();
+    signal?.addEventListener('abort', onAbort);
+    if (signal?.aborted === true) onAbort();
   });
 }

@@ -229,7 +229,8 @@ describe('a client whose endpoint has a proxy', () => {
             asked.resolve(socket);
           },
         });
-        const client = clientOf(proxy);
+        // Long enough that no deadline does it.
+        const client = clientOf(proxy, {}, { kind: 'none' }, 60_000);
         const leaving = new AbortController();
         const call = failure(client.json({ target: '/a', signal: leaving.signal }));
         const socket = await asked.promise;
