@@ -6,6 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { generateAuthority, generateClient, generateServing, type KeyPairPem } from '../certs/generate.ts';
+import { tellSecret } from './made-secrets.ts';
 
 export const userAdmin = 'admin';
 export const userAlice = 'alice';
@@ -76,7 +77,7 @@ export async function makeCredentials(options: {
       }),
     ),
   ]);
-  return {
+  const credentials: Credentials = {
     servingCa,
     clientCa,
     frontProxyCa,
@@ -91,6 +92,12 @@ export async function makeCredentials(options: {
     aliceToken: `alice-${randomBytes(16).toString('hex')}`,
     viewerToken: `viewer-${randomBytes(16).toString('hex')}`,
   };
+  for (const [name, value] of Object.entries(credentials)) {
+    if (typeof value === 'string') tellSecret(`the sandbox's ${name}`, value);
+    else if ('key' in value) tellSecret(`the private key of the sandbox's ${name}`, value.key);
+    else for (const { key } of value.values()) tellSecret("the private key of a sandbox's node", key);
+  }
+  return credentials;
 }
 
 /** PEM files of the credentials, by what they are for. */

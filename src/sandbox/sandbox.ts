@@ -25,6 +25,7 @@ import { ClusterClient } from './controllers/cluster-client.ts';
 import { Controllers } from './controllers/controllers.ts';
 import { dumpCommand } from './kubelet/commands.ts';
 import { Kubelet } from './kubelet/kubelet.ts';
+import { tellFolderGoes, tellSecret } from './made-secrets.ts';
 import { accountKubeconfig, sandboxKubeconfig, writeKexerConfig, writeKubeconfig } from './kubeconfigs.ts';
 import { samplePodNames, samplePods, sampleNamespace } from './seed-pods.ts';
 import { kexerNamespace, seedCluster, seedKexer } from './seed.ts';
@@ -176,6 +177,7 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
   const clock = options.clock ?? systemClock;
   const log = options.log ?? (() => {});
   const dir = await openFolder(scope, options.dir);
+  scope.add(() => tellFolderGoes(dir));
   const credentials = await makeCredentials({
     nodeNames: nodes.map(({ name }) => name),
     hasClusterCaOnKubelets: options.hasClusterCaOnKubelets ?? false,
@@ -255,13 +257,16 @@ async function start(scope: Scope, options: SandboxOptions): Promise<Sandbox> {
     tokens: { alice: credentials.aliceToken, viewer: credentials.viewerToken },
     clientAuthority: credentials.clientCa,
     serviceAccountToken: (namespace, name, wanted = {}) => apiserver.accounts.issue(namespace, name, wanted).token,
-    clientCertificate: ({ name, groups = [], uids = [], notAfter }) =>
-      generateClient(credentials.clientCa, {
+    clientCertificate: async ({ name, groups = [], uids = [], notAfter }) => {
+      const pair = await generateClient(credentials.clientCa, {
         commonName: name,
         organizations: groups,
         uids,
         ...(notAfter === undefined ? {} : { notAfter }),
-      }),
+      });
+      tellSecret(`the private key of the client certificate of ${name}`, pair.key);
+      return pair;
+    },
     registerKexer: async ({ port, caPem = credentials.servingCa.cert }) => {
       await seedKexer(cluster, { port, caPem });
       const plan = sandboxKubeconfig(credentials, { apiserverUrl: apiserver.server.url, kexer: { port, caPem } });

@@ -3,6 +3,7 @@
 
 import { parseArgs } from 'node:util';
 
+import { secretWatch } from '../support/secret-watch.ts';
 import { runCampaign } from './campaign.ts';
 import { FaultStage } from './support/stage.ts';
 
@@ -21,6 +22,7 @@ function print(line: string): void {
 
 const seed = Number(values.seed);
 console.log(`seed ${seed}`);
+secretWatch.start();
 const stage = await FaultStage.start();
 // Its kexers must not outlive it; the sandbox ends with the process.
 process.once('SIGTERM', () => {
@@ -42,8 +44,9 @@ try {
   console.log(
     `kexer: RSS ${mib(result.rssBefore)} → ${mib(result.rssAfter)}, heap ${mib(result.heapBefore)} → ${mib(result.heapAfter)}`,
   );
-  for (const violation of result.violations) console.log(`VIOLATION: ${violation}`);
-  process.exitCode = result.violations.length === 0 ? 0 : 1;
+  const written = await secretWatch.report();
+  for (const violation of [...result.violations, ...written]) console.log(`VIOLATION: ${violation}`);
+  process.exitCode = result.violations.length + written.length === 0 ? 0 : 1;
 } finally {
   await stage.stop();
 }

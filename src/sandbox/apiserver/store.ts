@@ -12,6 +12,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import { alreadyExists, conflict, expired, type GroupResource, notFound, StatusError } from '../../kube/status.ts';
+import { tellSecretData } from '../made-secrets.ts';
 import { EventHistory, type StoreEvent } from './objects/event-history.ts';
 import { deepFreeze, isJsonEqual, type KubeObject, kubeTime, type ObjectKey } from './objects/object.ts';
 
@@ -128,6 +129,7 @@ export class Store {
     const draft = structuredClone(object);
     draft.metadata.uid ??= randomUUID();
     draft.metadata.creationTimestamp ??= kubeTime(this.#clock.now());
+    if (resource.resource === 'secrets') tellSecretData(key, draft['data']);
     return this.#write(collection, key, 'ADDED', draft);
   }
 
@@ -153,6 +155,7 @@ export class Store {
     }
     const collection = this.#collection(resource);
     if (isJsonEqual(draft, current)) return current;
+    if (resource.resource === 'secrets') tellSecretData(keyText(namespace, name), draft['data']);
     const isReleased =
       draft.metadata.deletionTimestamp !== undefined &&
       (draft.metadata.deletionGracePeriodSeconds ?? 0) === 0 &&

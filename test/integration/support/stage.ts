@@ -10,6 +10,7 @@ import { composeServer, type RunningKexer } from '../../../src/cli/compose.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { createLogger } from '../../../src/observe/logger.ts';
 import { type Sandbox, type SandboxContext, type SandboxOptions, startSandbox } from '../../../src/sandbox/sandbox.ts';
+import { secretWatch, watchedLog } from '../../support/secret-watch.ts';
 
 export interface KubectlOptions {
   /** Default `kexer`. */
@@ -62,7 +63,9 @@ export class Stage {
         argv: ['--config', sandbox.files.kexerConfig, '--secure-port', '0', '--log-level', 'error', ...flags],
         environment: {},
       });
-      const log = createLogger({ level: config.log.level });
+      const { logPath } = config.audit;
+      if (logPath !== undefined && logPath !== '-') scope.add(() => secretWatch.file(logPath));
+      const log = createLogger({ level: config.log.level, destination: watchedLog() });
       const kexer = await composeServer(
         { clock: systemClock, log, scope, environment: process.env, version: '0.0.0-test' },
         config,

@@ -5,6 +5,7 @@ import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign, veri
 
 import type { Clock } from '../../../base/clock.ts';
 import { makeUser, serviceAccountGroups, type UserInfo } from '../../../kube/user.ts';
+import { tellSecret } from '../../made-secrets.ts';
 import type { Store } from '../store.ts';
 
 export const defaultAudience = 'https://kubernetes.default.svc';
@@ -84,7 +85,9 @@ export class ServiceAccountTokens {
     const head = base64url({ alg: 'ES256', kid: this.#keyId });
     const signed = `${head}.${base64url(claims)}`;
     const signature = sign('sha256', Buffer.from(signed), { key: this.#privateKey, dsaEncoding: 'ieee-p1363' });
-    return { token: `${signed}.${signature.toString('base64url')}`, expiresAtMs: expiresAt * 1000 };
+    const token = `${signed}.${signature.toString('base64url')}`;
+    tellSecret(`a token of the service account ${namespace}/${name}`, token);
+    return { token, expiresAtMs: expiresAt * 1000 };
   }
 
   /** The user of a token and which of the wanted audiences it is for; undefined for anything that is not a valid one. */
