@@ -4,17 +4,22 @@
 import { pino, type Logger as PinoLogger } from 'pino';
 import type { Writable } from 'node:stream';
 
+import { systemClock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
 
+import { LogOutput } from './log-output.ts';
 import { textLine } from './log-text.ts';
 
 export type Logger = PinoLogger;
+
+/** sonic-boom writes at most 16 KiB at a time and wants to hold less. */
+const maxHeldBytes = 12 * 1024;
 
 export interface LoggerOptions {
   readonly level: string;
   /** Default json; text is for people. */
   readonly format?: 'json' | 'text';
-  /** Default: standard error, written at once, so that no line is lost when the process ends. */
+  /** Default: standard error, by a {@link LogOutput} that is flushed when the process exits. */
   readonly destination?: Writable;
 }
 
@@ -26,9 +31,21 @@ export function createLogger(options: LoggerOptions): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: errorText },
   };
-  const destination = options.destination ?? pino.destination({ fd: 2, sync: true });
-  if (options.format !== 'text') return pino(settings, destination);
-  return pino(settings, { write: (line: string) => void destination.write(textLine(line)) });
+  const isText = options.format === 'text';
+  if (options.destination !== undefined) {
+    const { destination } = options;
+    return isText
+      ? pino(settings, { write: (line) => void destination.write(textLine(line)) })
+      : pino(settings, destination);
+  }
+  // So large that it writes when it is told to, or when a flood would fill memory.
+  const sink = pino.destination({ fd: 2, sync: true, minLength: maxHeldBytes });
+  const output = new LogOutput({
+    clock: systemClock,
+    sink: isText ? { write: (line) => void sink.write(textLine(line)), flushSync: () => sink.flushSync() } : sink,
+  });
+  if (options.level !== 'silent') process.once('exit', () => output.flush());
+  return pino(settings, output);
 }
 
 /** An error as one line: its text and its causes', never a stack with values, never a credential. */
