@@ -33,7 +33,7 @@ interface SessionUser {
 interface SessionSpec {
   /** exec, attach, portforward, log, upgrade. */
   readonly kind: string;
-  /** Whose rights it runs with. */
+  /** Whose rights it runs with; in a cluster that is `shared`, who called. */
   readonly user: SessionUser;
   /** Who called, if they became another by impersonation. */
   readonly originalUser?: SessionUser;
@@ -163,7 +163,7 @@ const maxCommandLength = 48;
 const columns: readonly TableColumn[] = [
   { ...column('Name', "Name of the session, as in kexer's logs and audit events."), format: 'name' },
   column('Kind', 'exec, attach, portforward, log, or upgrade for any other protocol.'),
-  column('User', 'Whose rights it runs with.'),
+  column('User', 'Who runs it; whom they act as, if they became another.'),
   column('Pod', 'The pod it is in.'),
   column('Container', 'The container it is in.'),
   column('Command', 'What runs, without what is known to be secret; shortened.'),

@@ -20,7 +20,7 @@ interface Said {
 interface Event {
   readonly stage: string;
   readonly verb: string;
-  readonly user: { readonly username: string };
+  readonly user: { readonly username: string; readonly extra?: Readonly<Record<string, readonly string[]>> };
   readonly impersonatedUser?: { readonly username: string };
   readonly objectRef?: { readonly resource: string; readonly name?: string };
   readonly responseStatus?: { readonly code: number };
@@ -109,6 +109,23 @@ describe('kubectl --as on sessions and clusters', function () {
         responseStatus?.code,
       ]),
     ).to.deep.equal([['ResponseComplete', 'admin', 'alice', 200]]);
+  });
+
+  it('is recorded once where the call goes into the cluster and comes back by kube-apiserver, as whom that names', async () => {
+    const { name, end } = await session('703');
+    // The path of the kubeconfig leads into the cluster; there sessions are kexer's again.
+    const deleted = await run(['delete', 'session', name, '--as', 'alice'], 'kexer');
+    expect(deleted).to.deep.equal({ code: 0, stdout: `session.backup.cv.io "${name}" deleted\n`, stderr: '' });
+    expect((await end).stderr).to.contain('session ended by alice');
+    const events = await deletesOf(name);
+    expect(
+      events.map(({ user, impersonatedUser, annotations }) => [
+        user.username,
+        user.extra?.['backup.cv.io/original-user'],
+        impersonatedUser,
+        annotations?.['backup.cv.io/cluster'],
+      ]),
+    ).to.deep.equal([['alice', ['admin'], undefined, undefined]]);
   });
 
   it('is recorded when it is refused: whom the caller asked to be, and by what', async () => {
