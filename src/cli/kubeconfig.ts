@@ -77,20 +77,20 @@ async function clusterEntry(
   context: ChosenContext,
   io: CommandIo,
 ): Promise<{ cluster: Fields; notes: readonly string[] }> {
-  const present = textAt(context.cluster, 'server').replace(/\/+$/, '');
-  if (!/^https?:\/\//.test(present) || !URL.canParse(present)) {
+  const server = textAt(context.cluster, 'server').replace(/\/+$/, '');
+  if (!/^https?:\/\//.test(server) || !URL.canParse(server)) {
     throw new KexerError(
       'config',
       `Cannot use the context ${quote(context.name)}: the server of its cluster is no URL`,
     );
   }
-  const through = pathOfKexer.exec(present);
-  const base = through?.[1] ?? present;
+  const through = pathOfKexer.exec(server);
+  const base = through?.[1] ?? server;
   const given = await givenAuthority(words.certificateAuthority);
   const path = `/apis/backup.cv.io/v1/namespaces/${words.namespace}/clusters/${words.cluster}/exec`;
   const extensions = Array.isArray(context.cluster['extensions']) ? { extensions: context.cluster['extensions'] } : {};
   const sameWay = (notes: readonly string[]): { cluster: Fields; notes: readonly string[] } => {
-    const kept = Object.fromEntries(Object.entries(context.cluster).filter(([key]) => keptCluster.includes(key)));
+    const kept = pick(context.cluster, keptCluster);
     const ca = given === undefined ? kept : withAuthority(kept, given);
     return { cluster: { server: `${base}${path}`, ...ca, ...extensions }, notes };
   };
@@ -103,15 +103,18 @@ async function clusterEntry(
   const { ca, leaf } = found.authority;
   const notes = [...found.notes];
   let servername: Fields = {};
-  if (ca === undefined) {
+  // Who goes through kexer already knows its authority, which is the same at another address.
+  const present =
+    through === null ? {} : pick(context.cluster, ['certificate-authority', 'certificate-authority-data']);
+  if (ca === undefined && Object.keys(present).length === 0) {
     notes.push(
       'No authority of kexer can be read, so clients go by those of their machine; --certificate-authority FILE',
     );
-  } else if (leaf !== undefined && !isNamed(leaf, host) && isNamed(leaf, serviceName)) {
+  } else if (ca !== undefined && leaf !== undefined && !isNamed(leaf, host) && isNamed(leaf, serviceName)) {
     servername = { 'tls-server-name': serviceName };
     notes.push(`${host} is not in kexer’s certificate (--cert-extra-sans), so clients verify ${serviceName} instead`);
   }
-  const authority = ca === undefined ? {} : withAuthority({}, ca);
+  const authority = ca === undefined ? present : withAuthority({}, ca);
   return { cluster: { server: `${found.server}${path}`, ...authority, ...servername, ...extensions }, notes };
 }
 
@@ -192,6 +195,10 @@ async function givenAuthority(file: string | undefined): Promise<string | undefi
       `Cannot use the --certificate-authority ${quote(file)}: it holds no PEM certificate`,
     );
   }
+}
+
+function pick(fields: Fields, keys: readonly string[]): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([key]) => keys.includes(key)));
 }
 
 /** In place of whatever else says who is trusted. */

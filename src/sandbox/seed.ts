@@ -4,6 +4,7 @@
 import { frontProxyName, userAlice, userKexerKubelet, userViewer } from './credentials.ts';
 import { type PolicyRule, rbacGroup } from './apiserver/identity/rbac.ts';
 import type { GroupResource } from '../kube/status.ts';
+import { groupAuthenticated } from '../kube/user.ts';
 import { servedGroupVersions } from './apiserver/resources/catalog.ts';
 import type { KubeObject } from './apiserver/store.ts';
 import type { ClusterClient } from './controllers/cluster-client.ts';
@@ -65,6 +66,8 @@ const kexerRoles: readonly SeedRole[] = [
   { name: 'kexer-shared-cluster-user', rules: [rule('use', 'backup.cv.io', 'clusters')] },
   { name: 'kexer-session-viewer', rules: [rule('get list watch', 'backup.cv.io', 'sessions')] },
   { name: 'kexer-session-admin', rules: [rule('get list watch delete', 'backup.cv.io', 'sessions')] },
+  // Everybody may find kexer: its address is no secret, nor is the authority by which it is verified.
+  { name: 'kexer-lookup', rules: [rule('get', 'apiregistration.k8s.io', 'apiservices', ['v1.backup.cv.io'])] },
 ];
 
 const kexerBindings: readonly SeedBinding[] = [
@@ -77,6 +80,7 @@ const kexerBindings: readonly SeedBinding[] = [
     users: [userKexerKubelet],
     accounts: [`${kexerNamespace}/kexer-kubelet`],
   },
+  { name: 'kexer-lookup', role: 'kexer-lookup', groups: [groupAuthenticated] },
 ];
 
 /** A binding inside a namespace, to a ClusterRole unless said otherwise. */
@@ -106,6 +110,13 @@ const kexerNamespacedBindings: readonly NamespacedBinding[] = [
     role: 'extension-apiserver-authentication-reader',
     kind: 'Role',
     accounts: [`${kexerNamespace}/kexer`],
+  },
+  {
+    namespace: kexerNamespace,
+    name: 'kexer-lookup',
+    role: 'kexer-lookup',
+    kind: 'Role',
+    groups: [groupAuthenticated],
   },
   {
     namespace: kexerNamespace,
@@ -146,6 +157,7 @@ const kexerNamespacedBindings: readonly NamespacedBinding[] = [
 
 /** Roles inside a namespace. */
 const namespacedRoles: readonly (SeedRole & { namespace: string })[] = [
+  { namespace: kexerNamespace, name: 'kexer-lookup', rules: [rule('get', 'core', 'services', ['kexer'])] },
   { namespace: kexerNamespace, name: 'kexer-peers', rules: [rule('list', 'discovery.k8s.io', 'endpointslices')] },
   { namespace: clustersNamespace, name: 'kexer-clusters', rules: [rule('get list watch', 'core', 'secrets')] },
   {

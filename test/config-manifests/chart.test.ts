@@ -52,6 +52,19 @@ describe('config/chart', function () {
     });
   }
 
+  it('gives nobody but kexer a right with lookup.enabled off, and changes nothing else', () => {
+    const bindings = (values: Values): string[] =>
+      renderChart(values).flatMap(({ kind, metadata }) =>
+        kind.startsWith('Role') || kind.startsWith('ClusterRole') ? [`${kind} ${metadata.name}`] : [],
+      );
+    const [on, off] = [bindings({}), bindings({ lookup: { enabled: false } })];
+    expect(on.filter((name) => !off.includes(name))).to.have.members(
+      ['Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'].map((kind) => `${kind} kexer-lookup`),
+    );
+    expect(off.filter((name) => !on.includes(name))).to.deep.equal([]);
+    expect(JSON.stringify(renderChart({ lookup: { enabled: false } }))).not.to.contain('system:authenticated');
+  });
+
   it('is valid with everything on, in another namespace', () => {
     const values = {
       image: { repository: 'registry.example.com/kexer', tag: 'v9' },
@@ -122,6 +135,7 @@ describe('config/chart', function () {
       [{ service: { nodePort: 99_999 } }, 'service.nodePort'],
       [{ extraArgs: ['max-sessions'] }, 'extraArgs'],
       [{ impersonation: { enabled: 'yes' } }, 'impersonation.enabled'],
+      [{ lookup: { enable: false } }, 'enable'],
       [{ clusters: { proxy: { url: 'http://user:password@p' } } }, 'clusters.proxy.url'],
     ];
     for (const [values, place] of mistakes) {

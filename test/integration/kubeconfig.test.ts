@@ -10,6 +10,7 @@ import { parse, stringify } from 'yaml';
 
 import { needsKubectl } from '../support/kubectl.ts';
 import { kubectl, type KubectlRun } from './support/kubectl.ts';
+import { nodePort } from './support/node-port.ts';
 import { collect, Stage } from './support/stage.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
@@ -67,6 +68,24 @@ describe('kexer kubeconfig', function () {
   }
   const works = [0, 'pod/demo', 3, 'hello from demo\n'];
 
+  /** Takes away what lets everybody read kexer's Service (rolebinding) or its APIService (clusterrolebinding), or gives it back. */
+  async function lookup(kind: 'rolebinding' | 'clusterrolebinding', isGiven: boolean): Promise<void> {
+    const admin = { kubeconfig: stage.sandbox.files.kubeconfig, context: 'cluster', home };
+    const where = kind === 'rolebinding' ? ['-n', 'kexec-system'] : [];
+    const role = kind === 'rolebinding' ? '--role=kexer-lookup' : '--clusterrole=kexer-lookup';
+    const words = isGiven
+      ? ['create', kind, 'kexer-lookup', role, '--group=system:authenticated', ...where]
+      : ['delete', kind, 'kexer-lookup', ...where];
+    expect(await kubectl(words, admin)).to.deep.include({ code: 0, stderr: '' });
+  }
+
+  /** How the Service is to be had from outside. */
+  async function expose(spec: object): Promise<void> {
+    const admin = { kubeconfig: stage.sandbox.files.kubeconfig, context: 'cluster', home };
+    const words = ['patch', '-n', 'kexec-system', 'service', 'kexer', '--type=merge', '-p', JSON.stringify({ spec })];
+    expect(await kubectl(words, admin)).to.deep.include({ code: 0, stderr: '' });
+  }
+
   async function balance(isOn: boolean): Promise<void> {
     const service = ['-n', 'kexec-system', 'service', 'kexer'];
     const admin = { kubeconfig: stage.sandbox.files.kubeconfig, context: 'cluster', home };
@@ -100,7 +119,9 @@ describe('kexer kubeconfig', function () {
       expect(await use(stdout)).to.deep.equal(works);
 
       const file = await withPlugin();
+      await lookup('clusterrolebinding', false);
       const unknown = await plugin(file);
+      await lookup('clusterrolebinding', true);
       expect([unknown.code, unknown.stderr]).to.deep.equal([
         0,
         'kexer: No authority of kexer can be read, so clients go by those of their machine; --certificate-authority FILE\n',
@@ -139,12 +160,6 @@ describe('kexer kubeconfig', function () {
       }),
     );
     await writeFile(second, stringify({ clusters: whole.clusters, users: [{ name: 'me', user: { exec } }] }));
-    // alice may not read the Service; here she may.
-    await kubectl(['create', 'clusterrolebinding', 'kexer-seen', '--clusterrole=view', '--user=alice'], {
-      kubeconfig: stage.sandbox.files.kubeconfig,
-      context: 'cluster',
-      home,
-    });
     return `${join(home, 'absent')}:${first}:${second}`;
   }
 
@@ -201,8 +216,69 @@ describe('kexer kubeconfig', function () {
     expect(await use(stdout)).to.deep.equal(works);
   });
 
+  it('finds address and authority for users who may read nothing else of kexer', async () => {
+    await balance(true);
+    try {
+      const { code, stdout, stderr } = await ask('cluster-viewer');
+      expect([code, stderr]).to.deep.equal([0, '']);
+      expect(await use(stdout)).to.deep.equal([0, 'pod/demo', 1, '']); // who may not exec may not here
+      const admin = { kubeconfig: stage.sandbox.files.kubeconfig, context: 'cluster-viewer', home };
+      for (const what of ['services', 'secrets', 'service/other', 'secret/kexer-serving-cert', 'pods']) {
+        const refused = await kubectl(['get', '-n', 'kexec-system', ...what.split('/')], admin);
+        expect(refused.stderr, what).to.contain('is forbidden');
+      }
+      const others = await kubectl(['get', 'apiservices'], admin);
+      expect(others.stderr).to.contain('is forbidden');
+    } finally {
+      await balance(false);
+    }
+  });
+
+  it('leads to a node port, at the address of a node, and says who may not list nodes', async () => {
+    const { port, close } = await nodePort(stage.port);
+    try {
+      await expose({
+        type: 'NodePort',
+        ports: [{ name: 'https', port: 443, targetPort: stage.port, nodePort: port }],
+      });
+      const { code, stdout, stderr } = await ask('cluster');
+      expect([code, stderr]).to.deep.equal([0, '']);
+      expect((parse(stdout) as Config).clusters[0]?.cluster['server']).to.match(
+        new RegExp(`^https://127.0.0.1:${port}/`),
+      );
+      expect(await use(stdout)).to.deep.equal(works);
+      const alices = await ask('cluster-alice');
+      expect([alices.code, alices.stderr]).to.deep.equal([
+        0,
+        `kexer: The Service has the node port ${port}, but you may not list nodes: this goes through kube-apiserver, streams too; --server https://HOST:PORT keeps them off it\n`,
+      ]);
+      expect(await use(alices.stdout)).to.deep.equal(works);
+    } finally {
+      await balance(false);
+      await close();
+    }
+  });
+
+  it('leads to the node port of a load balancer that has no address yet, and says so', async () => {
+    const { port, close } = await nodePort(stage.port);
+    try {
+      await expose({
+        type: 'LoadBalancer',
+        ports: [{ name: 'https', port: 443, targetPort: stage.port, nodePort: port }],
+      });
+      const { code, stdout, stderr } = await ask('cluster');
+      expect([code, stderr]).to.deep.equal([0, 'kexer: The load balancer has no address yet: this is a node port\n']);
+      expect(await use(stdout)).to.deep.equal(works);
+    } finally {
+      await balance(false);
+      await close();
+    }
+  });
+
   it('says who may not read the Service, and what to give instead', async () => {
+    await lookup('rolebinding', false);
     const { code, stdout, stderr } = await ask('cluster-viewer');
+    await lookup('rolebinding', true);
     expect([code, stdout]).to.deep.equal([1, '']);
     expect(stderr).to.match(
       /^kexer: Cannot read the Service kexec-system\/kexer, want --server https:\/\/HOST:PORT: .*User "viewer" cannot get resource "services".*\n$/,

@@ -10,15 +10,17 @@ import { expect } from 'chai';
 import { parse, stringify } from 'yaml';
 
 import { systemClock } from '../../src/base/clock.ts';
+import { describeError } from '../../src/base/errors.ts';
 import { Scope } from '../../src/base/scope.ts';
 import { composeServer } from '../../src/cli/compose.ts';
+import { runKubeconfig } from '../../src/cli/kubeconfig.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createLogger } from '../../src/observe/logger.ts';
 import { getAllHeaders } from '../../src/protocol/raw-headers.ts';
 import type { PolicyRule } from '../../src/sandbox/apiserver/identity/rbac.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { type Answer, type Credential, HttpClient } from './support/http-client.ts';
-import { describe as describeRight, readTable, type TableRight, userRoles } from './support/rbac-table.ts';
+import { describe as describeRight, everybody, readTable, type TableRight, userRoles } from './support/rbac-table.ts';
 
 const clusterPath = '/apis/backup.cv.io/v1/namespaces/default/clusters/local/exec';
 const pods = '/api/v1/namespaces/default/pods';
@@ -188,9 +190,27 @@ describe('a kexer without one of its rights', function () {
       kexer.ready().then(() => kexer.untilLogged('cannot list resource \\"apiservices')),
     'patch apiservices.apiregistration.k8s.io named v1.backup.cv.io': (kexer) =>
       kexer.ready().then(() => kexer.untilLogged('cannot write the caBundle')),
+    'get services named kexer in kexec-system': (kexer) => lookUp(kexer),
+    'get apiservices.apiregistration.k8s.io named v1.backup.cv.io': (kexer) =>
+      lookUp(kexer, '--server', 'https://127.0.0.1:1'),
     'list endpointslices.discovery.k8s.io in kexec-system': (kexer) =>
       kexer.ready().then(() => kexer.ask('token', sessions)),
   };
+
+  /** `kexer kubeconfig` as an ordinary user. */
+  async function lookUp(kexer: Kexer, ...words: readonly string[]): Promise<void> {
+    await sandbox.registerKexer({ port: 1 });
+    const environment = { KUBECONFIG: sandbox.files.kubeconfig, HOME: sandbox.dir };
+    const io = {
+      environment,
+      print: () => {},
+      complain: (line: string) => kexer.see(line),
+      onStopSignal: () => () => {},
+    };
+    await runKubeconfig(['--context', 'cluster-viewer', ...words], io).catch((error: unknown) =>
+      kexer.see(describeError(error)),
+    );
+  }
 
   /** One of several: its EndpointSlices lead to nobody yet. */
   async function configWithPeers(): Promise<string> {
@@ -343,6 +363,7 @@ function rightText(row: TableRight, verbs: readonly string[]): string {
 function roleOf(sandbox: Sandbox, row: TableRight): string {
   const forUsers = userRoles.get(row.account);
   if (forUsers !== undefined) return forUsers;
+  if (row.account === everybody) return 'kexer-lookup';
   if (row.namespace === '') return row.account;
   const found = sandbox.store
     .list({ group: rbac, resource: 'roles' }, row.namespace)

@@ -44,6 +44,8 @@ export interface Right {
 }
 
 export const kexerNamespace = 'kexec-system';
+/** Who is bound to kexer-lookup: system:authenticated. */
+export const everybody = 'everybody';
 /** Whoever is bound to kexer-user; the manifests bind nobody. */
 export const users = 'users of kexer';
 /** Roles that the manifests bind nobody to, by what the table calls those who have them. */
@@ -153,7 +155,7 @@ const builtInRoles: readonly RbacObject[] = [
   },
 ];
 
-/** What the bindings among `objects` give to kexer's accounts, and the role for users to whoever is bound to it. */
+/** What the bindings among `objects` give to kexer's accounts, what kexer's own roles give to everybody, and the role for users to whoever is bound to it. */
 export function grants(objects: readonly RbacObject[]): Right[] {
   const roles = [...objects, ...builtInRoles].filter(({ kind }) => kind === 'ClusterRole' || kind === 'Role');
   const found: Right[] = [];
@@ -167,7 +169,8 @@ export function grants(objects: readonly RbacObject[]): Right[] {
         (kind === 'ClusterRole' || candidate.metadata.namespace === namespace),
     );
     for (const subject of binding.subjects ?? []) {
-      const account = accountOf(subject);
+      const account =
+        subject.name === 'system:authenticated' && name.startsWith('kexer') ? everybody : accountOf(subject);
       if (account === undefined) continue;
       for (const right of rightsIn(role?.rules ?? [], namespace)) found.push({ account, right });
     }
