@@ -5,7 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { type Dirent, chmodSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { request } from 'node:https';
 import { join } from 'node:path';
@@ -317,7 +317,15 @@ function statusOf(host: string, port: number, path: string): Promise<number> {
 /** Files in the root that its user owns: what belongs to the layout is root's. Mounts are not seen from outside the namespace. */
 function filesWritten(root: string): string[] {
   if (process.getuid?.() !== 0) return [];
-  return readdirSync(root, { recursive: true, withFileTypes: true })
+  let entries: Dirent[];
+  try {
+    entries = readdirSync(root, { recursive: true, withFileTypes: true });
+  } catch (error) {
+    // The pod is being removed while it is looked at: nothing of it is left.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
+  return entries
     .map((entry) => join(entry.parentPath, entry.name))
     .filter((file) => statSync(file, { throwIfNoEntry: false })?.uid === 65_532)
     .map((file) => file.slice(root.length));
