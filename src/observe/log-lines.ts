@@ -184,7 +184,7 @@ type DeletedField =
 /** As {@link sessionDeleted}, at the kexer that had the session; the other one has judged the user's rights. */
 export function sessionEndedForPeer(
   log: Logger,
-  fields: { session: string; user: string; remoteAddress: string; auditId: string },
+  fields: { session: string; user: string; originalUser?: string; remoteAddress: string; auditId: string },
 ): void {
   log.info(fields, 'session ended by a user of another kexer');
 }

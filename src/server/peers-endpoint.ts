@@ -22,7 +22,17 @@ export interface PeersEndpointDeps {
   /** The token by which this kexer shows itself to others: who shows the same account is one of them. */
   readonly ownToken: TokenSource;
   /** A session was ended by a user of another kexer. Must not throw. */
-  readonly onEnded: (fields: { session: string; user: string; remoteAddress: string; auditId: string }) => void;
+  readonly onEnded: (fields: EndedForPeer) => void;
+}
+
+/** For the log. */
+export interface EndedForPeer {
+  readonly session: string;
+  readonly user: string;
+  /** Who acted as them. */
+  readonly originalUser?: string;
+  readonly remoteAddress: string;
+  readonly auditId: string;
 }
 
 /** How long an order waits for the session to be over: most clients leave at once. */
@@ -95,7 +105,8 @@ export class PeersEndpoint {
     const here = sessions.local(order.namespace, order.name);
     if (here === undefined || here.object.metadata.uid !== order.uid) return 'notFound';
     here.session.end(endMessage(order.user), 'user');
-    onEnded({ session: order.name, user: order.user, remoteAddress, auditId });
+    const { name: session, user, originalUser } = order;
+    onEnded({ session, user, ...(originalUser === undefined ? {} : { originalUser }), remoteAddress, auditId });
     await sessions.whenOver(order.name, endWaitMs);
     return sessions.local(order.namespace, order.name) === undefined ? 'ended' : 'ending';
   }

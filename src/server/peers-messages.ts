@@ -27,6 +27,8 @@ export interface EndOrder {
   readonly uid: string;
   /** Who ends it; told to its client. */
   readonly user: string;
+  /** Who acts as them by impersonation, for the log; left out: nobody, or it comes from an older kexer. */
+  readonly originalUser?: string;
 }
 
 /** `ended`: it is over. `ending`: it was told, and its client is still reading. */
@@ -62,9 +64,11 @@ export function readEndOrder(body: Buffer): EndOrder {
     value = undefined;
   }
   if (isRecord(value)) {
-    const { namespace, name, uid, user } = value;
+    const { namespace, name, uid, user, originalUser } = value;
     const isName = (text: unknown): text is string => isText(text) && text !== '';
-    if (isName(namespace) && isName(name) && isName(uid) && isName(user)) return { namespace, name, uid, user };
+    if (isName(namespace) && isName(name) && isName(uid) && isName(user) && isOptional(originalUser, isName)) {
+      return { namespace, name, uid, user, ...(isName(originalUser) ? { originalUser } : {}) };
+    }
   }
   throw new KexerError('badRequest', 'Cannot read the order to end a session: want namespace, name, uid and user');
 }

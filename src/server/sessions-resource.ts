@@ -131,7 +131,7 @@ export class SessionsResource implements OwnResource {
   }
 
   /** @throws StatusError 404 if it ended meanwhile, 503 if its kexer could not be asked. */
-  async #end({ metadata }: SessionObject, { user, auditId }: OwnRequest): Promise<void> {
+  async #end({ metadata }: SessionObject, { user, originalUser, auditId }: OwnRequest): Promise<void> {
     const { sessions, peers } = this.#deps;
     const { namespace, name, uid } = metadata;
     const here = sessions.local(namespace, name);
@@ -140,10 +140,11 @@ export class SessionsResource implements OwnResource {
       return;
     }
     const owner = sessions.ownerOf(namespace, name);
+    const behind = originalUser === undefined ? {} : { originalUser: originalUser.name };
     const outcome =
       owner === undefined || peers === undefined
         ? 'notFound'
-        : await peers.end(owner, { namespace, name, uid, user: user.name }, auditId);
+        : await peers.end(owner, { namespace, name, uid, user: user.name, ...behind }, auditId);
     if (outcome === 'notFound') throw new StatusError(notFound(sessionsResource, name));
   }
 

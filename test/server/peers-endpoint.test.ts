@@ -179,6 +179,18 @@ describe('PeersEndpoint', () => {
       ]);
     });
 
+    it('tells the log who stands behind the one who ends it', async () => {
+      const session = stand.open();
+      const answer = ask('POST', end, orderFor(uidOf(), { originalUser: 'admin' }));
+      await until(() => stand.ends.length > 0);
+      stand.finish(session);
+      await answer;
+      expect([stand.ends, ended]).to.deep.equal([
+        ['session ended by bob'],
+        [{ session: 's1', user: 'bob', originalUser: 'admin', remoteAddress: '10.0.0.7', auditId: 'audit-7' }],
+      ]);
+    });
+
     it('says so of one whose client takes longer than half a second', async () => {
       const session = stand.open();
       const answer = ask('POST', end, orderFor(uidOf()));

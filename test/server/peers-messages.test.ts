@@ -130,6 +130,8 @@ describe('readEndOrder', () => {
 
   it('reads an order, and nothing that it does not know', () => {
     expect(readEndOrder(bytes({ ...order, more: 1 }))).to.deep.equal(order);
+    const behind = { ...order, originalUser: 'admin' };
+    expect(readEndOrder(bytes(behind))).to.deep.equal(behind);
   });
 
   it('refuses one that leaves open which session, or who', () => {
@@ -137,6 +139,9 @@ describe('readEndOrder', () => {
       for (const value of [undefined, '', 7, null]) {
         expect(codeIn(() => readEndOrder(bytes({ ...order, [key]: value })))).to.equal('badRequest');
       }
+    }
+    for (const value of ['', 7, null]) {
+      expect(codeIn(() => readEndOrder(bytes({ ...order, originalUser: value })))).to.equal('badRequest');
     }
     for (const body of ['', '{', '[]', 'null']) expect(codeIn(() => readEndOrder(bytes(body)))).to.equal('badRequest');
   });

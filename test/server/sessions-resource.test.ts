@@ -123,7 +123,9 @@ describe('SessionsResource', () => {
       onRefresh = async () => stand.feed.accept('kexer-1', 'shop', [toldSession('far')], { isBrief: false });
       expect((await ask('DELETE', `${base}/far`, { as: 'bob' }))[0]).to.equal(200);
       expect(asked).to.deep.equal(['shop', 'end at kexer-1']);
-      expect(orders).to.deep.equal([{ namespace: 'shop', name: 'far', uid: 'uid-far', user: 'bob' }]);
+      expect(orders).to.deep.equal([
+        { namespace: 'shop', name: 'far', uid: 'uid-far', user: 'bob', originalUser: 'admin' },
+      ]);
       expect(deleted[0]).to.deep.include({ session: 'far', replica: 'kexer-1', user: 'bob', originalUser: 'admin' });
     });
 
