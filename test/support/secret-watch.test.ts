@@ -85,6 +85,13 @@ describe('SecretWatch', function () {
     );
   });
 
+  it('learns it from the folder that the sandbox is given, too', async () => {
+    const dir = tempDir();
+    await writeFile(join(dir, 'some.key'), 'the-key-in-a-file-0123456789');
+    await run(`console.log('the-key-in-a-file-0123456789')`, 'sandbox', '--dir', dir);
+    expect(await watch.report()).to.have.lengthOf(1);
+  });
+
   it('sees the log of a kexer in this process', async () => {
     const log = watchedLog(watch);
     log.on('error', () => {}); // standard error is not what is looked at

@@ -5,7 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { createReadStream, openSync } from 'node:fs';
-import { basename, dirname, relative } from 'node:path';
+import { basename, relative } from 'node:path';
 import { type Readable, Writable } from 'node:stream';
 
 import { foldersChannel, type GoingFolder, type MadeSecret, secretsChannel } from '../../src/sandbox/made-secrets.ts';
@@ -60,7 +60,7 @@ export class SecretWatch {
       const stream = child[name];
       if (stream === null || isPrintedOnPurpose(child.spawnargs, name)) continue;
       const accept = this.search.stream(`${name} of ${command}`);
-      tap(stream, isSandbox(child.spawnargs) ? this.#learning(accept) : accept);
+      tap(stream, isSandbox(child.spawnargs) ? this.#learning(accept, child.spawnargs) : accept);
     }
     const file = auditFileOf(child.spawnargs);
     if (file !== undefined) child.once('exit', () => void this.file(file));
@@ -88,18 +88,24 @@ export class SecretWatch {
     this.#readings.delete(reading);
   }
 
-  /** Learns a sandbox's secrets as soon as its output names its kubeconfig; what it said before is looked through once more. */
-  #learning(accept: (chunk: Uint8Array) => void): (chunk: Uint8Array) => void {
+  /**
+   * Learns a sandbox's secrets as soon as its output names its kubeconfig, or the folder it was told to use has them; what it said before is
+   * looked through once more.
+   */
+  #learning(accept: (chunk: Uint8Array) => void, words: readonly string[]): (chunk: Uint8Array) => void {
+    const given = words[words.indexOf('--dir') + 1];
     let preamble = Buffer.alloc(0);
     let isKnown = false;
     return (chunk) => {
       accept(chunk);
       if (isKnown || preamble.length > maxPreambleBytes) return;
       preamble = Buffer.concat([preamble, chunk]);
-      const file = /(\/\S*\/kubeconfig)\b/.exec(preamble.toString('latin1'))?.[1];
-      if (file === undefined) return;
+      const file = /(\/\S*)\/kubeconfig\b/.exec(preamble.toString('latin1'))?.[1];
+      const dir = words.includes('--dir') ? given : file;
+      const secrets = dir === undefined ? [] : secretsInFolder(dir);
+      if (secrets.length === 0) return;
       isKnown = true;
-      for (const { kind, value } of secretsInFolder(dirname(file))) this.search.add(kind, value);
+      for (const { kind, value } of secrets) this.search.add(kind, value);
       accept(preamble);
     };
   }
