@@ -9,6 +9,7 @@ import { Buffer } from 'node:buffer';
 import type { OnReadOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 
+import { ReadTurn } from './read-turn.ts';
 import { maskMemoryBytes, sharedMaskMemory } from '../protocol/websocket/mask-memory.ts';
 
 /** No read of Node's is longer. */
@@ -20,6 +21,9 @@ const scratchBytes = maskMemoryBytes;
  * a write of no bytes to another socket with a tap (TLSWrap::DoWrite then looks whether there is anything to read), which SocketWriter never makes.
  */
 const scratch = (): Buffer<ArrayBuffer> => sharedMaskMemory.bytes;
+
+/** Of all tapped sockets together. */
+const turn = new ReadTurn();
 
 type Taker = (bytes: Buffer) => void;
 
@@ -33,8 +37,11 @@ export class ReadTap {
   readonly onread: OnReadOpts = { buffer: scratch(), callback: (count) => this.acceptRead(count) };
 
   /** So many bytes are in the scratch buffer. */
-  readonly acceptRead = (count: number): boolean =>
-    this.give(count === scratchBytes ? scratch() : scratch().subarray(0, count));
+  readonly acceptRead = (count: number): boolean => {
+    const mayRead = this.give(count === scratchBytes ? scratch() : scratch().subarray(0, count));
+    const socket = this.#socket;
+    return socket === undefined || this.#taker === undefined ? mayRead : turn.mayReadOn(socket, count) && mayRead;
+  };
 
   /** Makes this the tap of a socket that was made with {@link onread}, or of a Duplex that calls {@link give}. */
   attach(socket: Duplex): void {

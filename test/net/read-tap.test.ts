@@ -76,6 +76,62 @@ describe('tapReads', () => {
 
   afterEach(() => scope.close());
 
+  it('lets no busy socket hold up the others: a turn has its bounds, and none is left behind', async () => {
+    const count = 16;
+    const sent = 512 * 1024;
+    const pairs = await Promise.all(Array.from({ length: count }, () => tlsPair(scope, new ReadTap())));
+    const got = pairs.map(() => 0);
+    const turns = [0];
+    for (const [index, { client, server }] of pairs.entries()) {
+      client.pause();
+      server.write(Buffer.alloc(sent));
+      client.on('data', () => {});
+      tapReads(client, ({ length }) => {
+        got[index] = (got[index] ?? 0) + length;
+        turns[turns.length - 1] = (turns.at(-1) ?? 0) + length;
+      });
+    }
+    // For the network's buffers to fill: then each could read for long.
+    for (let passed = 0; passed < 200; passed += 1) {
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+    }
+    for (const { client } of pairs) client.resume();
+    await until(() => {
+      turns.push(0);
+      return got.every((bytes) => bytes === sent);
+    });
+    const most = Math.max(...turns);
+    expect(most).to.be.lessThan(1024 * 1024 + count * 64 * 1024 + 1);
+    expect(most).to.be.greaterThan(1024 * 1024);
+  });
+
+  it('does not set reading again what was paused meanwhile', async () => {
+    const { client, server } = await tlsPair(scope, new ReadTap());
+    let got = 0;
+    client.on('data', () => {});
+    tapReads(client, ({ length }) => {
+      got += length;
+      if (got > 1024 * 1024) client.pause();
+    });
+    client.resume();
+    server.write(Buffer.alloc(4 * 1024 * 1024));
+    await until(() => got > 1024 * 1024);
+    for (let passed = 0; passed < 20; passed += 1) {
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+    }
+    expect(got).to.be.lessThan(1024 * 1024 + 4 * 64 * 1024);
+    client.resume();
+    // Pauses at each read from now on.
+    await until(() => {
+      if (client.isPaused()) client.resume();
+      return got === 4 * 1024 * 1024;
+    });
+  });
+
   for (const who of ['dialled', 'accepted'] as const) {
     it(`gives what an ${who} socket reads in one and the same memory`, async () => {
       const { client, server } = await tlsPair(scope, who === 'dialled' ? new ReadTap() : undefined);
