@@ -2,6 +2,8 @@
 
 import { z } from 'zod/v3';
 
+import { quote } from '../base/quote.ts';
+
 import type { Setting } from './settings.ts';
 import { file, group, wanted } from './values.ts';
 
@@ -28,6 +30,7 @@ export const tracingSettings: readonly Setting[] = [
     flag: 'tracing-endpoint',
     kind: 'text',
     help: 'URL of a collector that takes OTLP over HTTP as JSON (default: no tracing)',
+    describe: describeEndpoint,
   },
   {
     key: 'tracing.samplingRatePerMillion',
@@ -47,4 +50,9 @@ function isEndpoint(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, username, password, search, hash } = new URL(text);
   return (protocol === 'http:' || protocol === 'https:') && username + password + search + hash === '';
+}
+
+/** Without a user and a password, which are refused and all the same in many URLs. */
+function describeEndpoint(value: unknown): string {
+  return typeof value === 'string' ? quote(value.replace(/^.*@/s, '…@')) : 'no text';
 }

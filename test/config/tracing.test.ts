@@ -42,6 +42,13 @@ describe('settings of tracing and of the log', () => {
     });
   }
 
+  it('say nothing of a password in a URL', async () => {
+    for (const endpoint of ['http://user:hunter2@otel', 'http://hunter2@otel@x', 'user:hunter2@otel']) {
+      const [problem] = await problemsOf(`--tracing-endpoint=${endpoint}`);
+      expect(problem).to.match(/^Cannot use --tracing-endpoint: it is "…@(?:otel|x)", want /);
+    }
+  });
+
   it('say all that is wrong at once, and what is wanted', async () => {
     expect(
       await problemsOf(
