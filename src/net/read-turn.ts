@@ -1,11 +1,14 @@
 // How much is read in one turn of the event loop. Left to itself, libuv reads up to 2 MiB from a socket before it looks at the next one, and
-// whoever only types waits until every busy one has had as much. Beyond a share of the turn each socket gets one read more and is then left
-// until the next turn, when all have had theirs.
+// whoever only types waits until every busy one has had as much. Beyond a turn's measure each socket gets one read more and then stands in a
+// queue, from which each turn takes as many as its measure has room for.
 
 import type { Duplex } from 'node:stream';
 
-/** A lone stream loses nothing by a stop a mebibyte; a turn of this length takes a millisecond or two. */
-const turnBytes = 1024 * 1024;
+/** A millisecond's work, in and out. A lone stream loses nothing by a stop for each of these. */
+const turnBytes = 512 * 1024;
+/** What libuv reads at once. */
+const readBytes = 64 * 1024;
+const readsOfTurn = turnBytes / readBytes;
 
 export class ReadTurn {
   #bytes: number;
@@ -18,11 +21,11 @@ export class ReadTurn {
 
   /**
    * Counts what a socket has read just now.
-   * @returns whether it may read on in this turn; otherwise its handle has to stop, and starts again in the next turn if the socket is
+   * @returns whether it may read on in this turn; otherwise its handle has to stop. It starts again when its turn comes, if the socket is
    *   flowing then.
    */
   mayReadOn(socket: Duplex, count: number): boolean {
-    if (this.#bytes === 0) setImmediate(this.#next);
+    if (this.#bytes === 0 && this.#stopped.size === 0) setImmediate(this.#next);
     this.#bytes += count;
     if (this.#bytes <= turnBytes) return true;
     this.#stopped.add(socket);
@@ -31,10 +34,15 @@ export class ReadTurn {
 
   readonly #next = (): void => {
     this.#bytes = 0;
-    if (this.#stopped.size === 0) return;
-    const sockets = [...this.#stopped];
-    this.#stopped.clear();
-    // Who paused it meanwhile resumes it.
-    for (const socket of sockets) if (socket.readableFlowing === true && !socket.destroyed) socket.resume();
+    let room = readsOfTurn;
+    for (const socket of this.#stopped) {
+      if (room === 0) break;
+      this.#stopped.delete(socket);
+      // Who paused it meanwhile resumes it.
+      if (socket.readableFlowing !== true || socket.destroyed) continue;
+      socket.resume();
+      room -= 1;
+    }
+    if (this.#stopped.size > 0) setImmediate(this.#next);
   };
 }

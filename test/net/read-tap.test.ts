@@ -102,9 +102,13 @@ describe('tapReads', () => {
       turns.push(0);
       return got.every((bytes) => bytes === sent);
     });
-    const most = Math.max(...turns);
-    expect(most).to.be.lessThan(1024 * 1024 + count * 64 * 1024 + 1);
-    expect(most).to.be.greaterThan(1024 * 1024);
+    const read = turns.filter((bytes) => bytes > 0);
+    // In the first nobody stands in the queue yet.
+    const [first = 0, ...others] = read;
+    expect(first).to.be.lessThan(768 * 1024 + count * 64 * 1024);
+    expect(first).to.be.greaterThan(512 * 1024);
+    // A measure, and one read of each of the eight that were let in and of as many that had not met the bound before.
+    expect(Math.max(...others)).to.be.lessThan((512 + 17 * 64) * 1024);
   });
 
   it('does not set reading again what was paused meanwhile', async () => {
