@@ -13,6 +13,7 @@ import { abortResponse, flushHead, setHead } from '../net/http-answer.ts';
 import { requestFraming, type RequestFraming } from '../protocol/framing.ts';
 import { listItems, type RawHeaders } from '../protocol/raw-headers.ts';
 
+import { AnswerBody } from './answer-body.ts';
 import { bodyTooLarge, requestBody } from './request-body.ts';
 
 type AnyRequest = IncomingMessage | Http2ServerRequest;
@@ -88,7 +89,7 @@ class AnswerRelay implements AnswerSink {
   readonly #response: AnyResponse;
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
-  #controller: AnswerController | undefined;
+  #body: AnswerBody | undefined;
   #forget: () => void;
 
   constructor(call: Call, response: AnyResponse, resolve: () => void, reject: (error: Error) => void) {
@@ -96,23 +97,17 @@ class AnswerRelay implements AnswerSink {
     this.#response = response;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#controller = undefined;
+    this.#body = undefined;
     this.#forget = () => {};
   }
 
-  /** From now on the client's leaving ends the call, and its slowness slows it. */
+  /** From now on the client's leaving ends the call. */
   attach(controller: AnswerController, signal: AbortSignal): void {
-    this.#controller = controller;
     const onAbort = (): void => {
       controller.abort(new KexerError('clientGone', 'Cannot finish the call: the client has left'));
     };
-    const onDrain = (): void => controller.resume();
-    this.#response.on('drain', onDrain);
     signal.addEventListener('abort', onAbort, { once: true });
-    this.#forget = () => {
-      this.#response.off('drain', onDrain);
-      signal.removeEventListener('abort', onAbort);
-    };
+    this.#forget = () => signal.removeEventListener('abort', onAbort);
     if (signal.aborted) onAbort();
   }
 
@@ -131,6 +126,7 @@ class AnswerRelay implements AnswerSink {
       setHead(this.#response, answer.status, answerHeaders(answer.headers));
       // At once: a watch may be silent for minutes after its head.
       flushHead(this.#response);
+      this.#body = new AnswerBody({ response: this.#response, source: controller });
     } catch (cause) {
       controller.abort(
         new KexerError('badGateway', 'Cannot pass on the answer: it has a header that may not be sent', { cause }),
@@ -139,20 +135,19 @@ class AnswerRelay implements AnswerSink {
   }
 
   onData(chunk: Buffer): void {
-    if (this.#response.destroyed) return;
-    // The two kinds of response declare `write` differently; both tell whether more may come.
-    const wantsMore: boolean = 'stream' in this.#response ? this.#response.write(chunk) : this.#response.write(chunk);
-    if (!wantsMore) this.#controller?.pause();
+    this.#body?.write(chunk);
   }
 
   onEnd(): void {
     this.#forget();
-    this.#response.end();
+    if (this.#body === undefined) this.#response.end();
+    else this.#body.end();
     this.#resolve();
   }
 
   onError(error: Error): void {
     this.#forget();
+    this.#body?.close();
     if (!this.#response.headersSent) {
       this.#reject(error);
       return;
