@@ -12,9 +12,14 @@ export interface Route {
   readonly token?: string;
 }
 
-/** Go's order where the processor has AES: what kubectl and kubelets use. */
-export const goCiphers =
-  'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE-RSA-AES128-GCM-SHA256';
+/** Go's order where the processor has AES: what kubectl and kubelets use. nginx as it comes speaks TLS 1.2. */
+export const goCiphers = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+].join(':');
 
 export const kexerPath = '/apis/backup.cv.io/v1/namespaces/default/clusters/local/exec';
 
