@@ -40,7 +40,6 @@ export class AnswerBody {
   #isFlushDue: boolean;
   #isHeld: boolean;
   #isClosed: boolean;
-  readonly #flush: () => void;
   readonly #onDrain: () => void;
 
   /** To be made when the response's head has been written, or will be before the first piece. */
@@ -56,13 +55,7 @@ export class AnswerBody {
     this.#isFlushDue = false;
     this.#isHeld = false;
     this.#isClosed = false;
-    this.#flush = () => {
-      this.#isFlushDue = false;
-      // Behind a write under way the stage goes on filling.
-      if (this.#leavingBytes === 0) this.#send();
-    };
     this.#onDrain = () => this.#release();
-    this.#response.on('drain', this.#onDrain);
   }
 
   /** The bytes are the caller's no more: a short body passes them on by reference. */
@@ -90,7 +83,7 @@ export class AnswerBody {
   /** Drops what waits and calls the source no more; the response is its owner's to end or to break off. */
   close(): void {
     this.#isClosed = true;
-    this.#response.off('drain', this.#onDrain);
+    if (this.#isHeld) this.#response.off('drain', this.#onDrain);
     this.#isHeld = false;
     if (this.#stage !== undefined) this.#stages.give(this.#stage);
     this.#stage = undefined;
@@ -100,12 +93,14 @@ export class AnswerBody {
   #hold(): void {
     if (this.#isHeld) return;
     this.#isHeld = true;
+    this.#response.on('drain', this.#onDrain); // not before: most bodies are short
     this.#source.pause();
   }
 
   #release(): void {
     if (!this.#isHeld || this.#leavingBytes + this.#stagedBytes >= highWaterBytes) return;
     this.#isHeld = false;
+    this.#response.off('drain', this.#onDrain);
     this.#source.resume();
   }
 
@@ -121,7 +116,11 @@ export class AnswerBody {
     }
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
-    setImmediate(this.#flush);
+    setImmediate(() => {
+      this.#isFlushDue = false;
+      // Behind a write under way the stage goes on filling.
+      if (this.#leavingBytes === 0) this.#send();
+    });
   }
 
   /** The stage in use, with room for a byte at least. */

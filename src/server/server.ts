@@ -1,7 +1,7 @@
 // kexer as a server: the listener, the pipeline, and the life of both. Turns what arrives into a RequestContext, logs how it ended, and stops
 // in the order that drain.ts keeps.
 
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
 import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
@@ -35,6 +35,9 @@ export interface ServerDeps {
 export interface ServerOptions extends ListenerOptions {
   readonly drain: DrainOptions;
 }
+
+/** Why the signal of a request is aborted once its answer or its connection is closed. One for all: the trace of each would cost 5 µs and say nothing. */
+const clientLeft = Object.freeze(new KexerError('clientGone', 'the client has left'));
 
 export class Server {
   readonly #deps: ServerDeps;
@@ -120,7 +123,7 @@ export class Server {
       if (status !== undefined) this.#logEnd(context, status);
       this.#logRefusedUpgrade(context);
       context.observed?.ended(status);
-      controller.abort(new KexerError('clientGone', 'the client has left'));
+      controller.abort(clientLeft);
     });
     this.#pipeline.handle(context).catch((err: unknown) => lines.defect(this.#deps.log, { where: 'server', err }));
   }
@@ -129,7 +132,7 @@ export class Server {
     const { request } = exchange;
     const headers = fromRawHeaders(request.rawHeaders);
     return {
-      id: randomBytes(4).toString('hex'),
+      id: randomUUID().slice(0, 8), // Node draws these in advance; a call of randomBytes costs 10 µs
       method: request.method ?? 'GET',
       rawTarget: request.url ?? '',
       headers,
