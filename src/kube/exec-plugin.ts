@@ -47,7 +47,7 @@ export function execCredential(deps: { clock: Clock }, options: ExecPluginOption
     if (current !== undefined && (current.expiresAtMs ?? Infinity) - skewMs > deps.clock.now()) {
       return Promise.resolve(current);
     }
-    running ??= runPlugin(options)
+    running ??= runPlugin(deps.clock, options)
       .then((credential) => {
         current = credential;
         return credential;
@@ -74,7 +74,7 @@ export function execCredential(deps: { clock: Clock }, options: ExecPluginOption
   };
 }
 
-async function runPlugin(options: ExecPluginOptions): Promise<PluginCredential> {
+async function runPlugin(clock: Clock, options: ExecPluginOptions): Promise<PluginCredential> {
   const { command, folder } = options;
   const path = command.includes('/') && !isAbsolute(command) ? join(folder, command) : command;
   const info = {
@@ -82,7 +82,7 @@ async function runPlugin(options: ExecPluginOptions): Promise<PluginCredential> 
     kind: 'ExecCredential',
     spec: { ...(options.cluster === undefined ? {} : { cluster: options.cluster }), interactive: false },
   };
-  const output = await run(path, options, {
+  const output = await run(clock, path, options, {
     ...options.environment,
     ...Object.fromEntries(options.env.map(({ name, value }) => [name, value])),
     KUBERNETES_EXEC_INFO: JSON.stringify(info),
@@ -90,7 +90,7 @@ async function runPlugin(options: ExecPluginOptions): Promise<PluginCredential> 
   return readCredential(output, options);
 }
 
-function run(path: string, options: ExecPluginOptions, environment: NodeJS.ProcessEnv): Promise<string> {
+function run(clock: Clock, path: string, options: ExecPluginOptions, environment: NodeJS.ProcessEnv): Promise<string> {
   const fail = (reason: string, cause?: unknown): KexerError => {
     const hint = options.installHint === '' ? '' : ` (${options.installHint.trim()})`;
     return new KexerError(
@@ -106,18 +106,22 @@ function run(path: string, options: ExecPluginOptions, environment: NodeJS.Proce
       env: environment,
       // Its messages are for people; they stand beside kexer's own log.
       stdio: ['ignore', 'pipe', 'inherit'],
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
     });
+    // Not spawn's own: that runs on, and holds the process, where there is no such command.
+    const limit = clock.after(timeoutMs, () => child.kill('SIGKILL'));
     const chunks: Buffer[] = [];
     let size = 0;
-    child.on('error', (error) => reject(fail('it could not be run', error)));
+    child.on('error', (error) => {
+      limit.cancel();
+      reject(fail('it could not be run', error));
+    });
     child.stdout.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size > maxOutputBytes) child.kill('SIGKILL');
       else chunks.push(chunk);
     });
     child.on('close', (code, signal) => {
+      limit.cancel();
       if (size > maxOutputBytes) reject(fail(`it printed more than ${maxOutputBytes} bytes`));
       else if (code !== 0) reject(fail(code === null ? `it was ended by ${signal}` : `it exited with code ${code}`));
       else resolve(Buffer.concat(chunks).toString('utf8'));

@@ -303,9 +303,12 @@ users:
       });
     }
 
-    it('says so when there is no such command', async () => {
+    it('says so when there is no such command, and waits for nothing', async () => {
+      const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
       const { credential } = await load(server, { exec: { ...exec, command: 'no-such-plugin-at-all' } });
+      const before = timers(); // mocha's own is there by now
       expect(await errorOf(shown(credential))).to.match(/"no-such-plugin-at-all": it could not be run/);
+      expect(timers()).to.equal(before);
     });
   });
 });
