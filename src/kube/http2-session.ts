@@ -41,13 +41,18 @@ export interface SessionOwner {
   closed(cause: Error): void;
 }
 
-/** As kube-apiserver allows since 1.29: more on one connection would only share its loss and its window. */
+/** As kube-apiserver allows by default: more on one connection would only share its loss and its window. */
 export const maxStreams = 100;
 /** What all streams together may have under way: no stream's share is ever another's. */
 const connectionWindowBytes = maxStreams * streamWindowBytes;
 /** Go's client for Kubernetes: a ping after so long without a frame, and so long for its answer. */
 const readIdleMs = 30_000;
 const pingTimeoutMs = 15_000;
+/**
+ * For so long, at most twice, the place of a stream that kexer has reset stays taken. To the peer it is open until its handler has seen that; and Go's server ends a
+ * connection with everything on it when a client begins and resets faster than handlers end, which one caller could then do to others.
+ */
+const resetCoolingMs = 1000;
 /** Unread answers to pings and settings; a peer that lets so much pile up does not read. */
 const maxUnwrittenBytes = 1024 * 1024;
 /** Ids are odd and have 31 bits; a connection that comes near has lived long enough. */
@@ -67,6 +72,10 @@ export class Http2Session implements StreamLink {
   #isRetired: boolean;
   #closeCause: Error | undefined;
   #uncreditedBytes: number;
+  /** Streams reset in this period and in the one before. */
+  #coolingNew: number;
+  #coolingOld: number;
+  #coolingTimer: Timer | undefined;
   #isCorked: boolean;
   #lastReadMs: number;
   #readTimer: Timer | undefined;
@@ -86,6 +95,9 @@ export class Http2Session implements StreamLink {
     this.#isRetired = false;
     this.#closeCause = undefined;
     this.#uncreditedBytes = 0;
+    this.#coolingNew = 0;
+    this.#coolingOld = 0;
+    this.#coolingTimer = undefined;
     this.#isCorked = false;
     this.#lastReadMs = deps.clock.monotonic();
     this.#readTimer = undefined;
@@ -110,7 +122,8 @@ export class Http2Session implements StreamLink {
   /** How many requests more may be begun now; 0 when it is retired. */
   get room(): number {
     if (this.#isRetired) return 0;
-    return Math.max(0, Math.min(maxStreams, this.#peerMaxStreams) - this.#exchanges.size);
+    const taken = this.#exchanges.size + this.#coolingNew + this.#coolingOld;
+    return Math.max(0, Math.min(maxStreams, this.#peerMaxStreams) - taken);
   }
 
   /** Sends the request of `exchange`. There must be room. */
@@ -135,6 +148,8 @@ export class Http2Session implements StreamLink {
   reset(streamId: number, code: number): void {
     if (!this.#exchanges.has(streamId)) return;
     this.#write(encodeRstStream(streamId, code));
+    this.#coolingNew += 1;
+    this.#coolingTimer ??= this.#clock.after(resetCoolingMs, () => this.#cool());
     this.#forget(streamId);
   }
 
@@ -150,12 +165,19 @@ export class Http2Session implements StreamLink {
     this.#isRetired = true;
     this.#readTimer?.cancel();
     this.#idleTimer?.cancel();
+    this.#coolingTimer?.cancel();
     if (this.#isCorked) this.#socket.uncork();
     this.#socket.destroy();
     const lost = [...this.#exchanges.values()];
     this.#exchanges.clear();
     for (const exchange of lost) exchange.lost(cause);
     this.#owner.closed(cause);
+  }
+
+  #cool(): void {
+    this.#coolingOld = this.#coolingNew;
+    this.#coolingNew = 0;
+    this.#coolingTimer = this.#coolingOld === 0 ? undefined : this.#clock.after(resetCoolingMs, () => this.#cool());
   }
 
   #read(chunk: Buffer): void {
