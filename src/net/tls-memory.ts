@@ -64,7 +64,8 @@ export class TlsMemory {
   for(material: TlsMaterial): KnownTls {
     const nowMs = this.#clock.monotonic();
     const isOld = nowMs - this.#madeAtMs >= lifetimeMs;
-    if (this.#known !== undefined && !isOld && this.#of !== undefined && isSameMaterial(this.#of, material)) return this.#known;
+    if (this.#known !== undefined && !isOld && this.#of !== undefined && isSameMaterial(this.#of, material))
+      return this.#known;
     const { ca, certificate } = material;
     const context = createSecureContext({
       ...(ca === undefined ? {} : { ca: [...ca] }),
