@@ -70,6 +70,8 @@ export class KubeClient {
   readonly userAgent: string;
   readonly #connectTimeoutMs: number;
   readonly #isHttp2Used: boolean;
+  /** One for all calls: a closure of each would hold its request, headers and all, for as long as a watch lasts. */
+  readonly #onUnauthorized: () => void;
   #transport: Transports | undefined;
   #isClosed: boolean;
 
@@ -91,6 +93,7 @@ export class KubeClient {
     this.userAgent = options.userAgent;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
     this.#isHttp2Used = options.isHttp2Used ?? false;
+    this.#onUnauthorized = () => this.#invalidateCredential();
     this.#transport = undefined;
     this.#isClosed = false;
   }
@@ -222,7 +225,7 @@ export class KubeClient {
     },
     sink: AnswerSink,
   ): AnswerController {
-    const deferred = new DeferredController(sink, () => this.#invalidateCredential());
+    const deferred = new DeferredController(sink, this.#onUnauthorized);
     this.#prepare()
       .then(({ transports, headers }) => {
         if (deferred.isAborted) return;
