@@ -3,7 +3,7 @@
 // modules are loaded must be told first.
 
 import type { CommandIo } from './cli/command.ts';
-import { giveBackMemory, holdOptimisers, keepYoungGenerationSmall, releaseOptimisers } from './cli/engine.ts';
+import { giveBackMemory, keepYoungGenerationSmall } from './cli/engine.ts';
 
 const io: CommandIo = {
   print: (line) => {
@@ -21,10 +21,7 @@ const io: CommandIo = {
       process.off('SIGTERM', listener);
     };
   },
-  onBegun(how) {
-    releaseOptimisers(process.env);
-    if (how === 'settled') giveBackMemory();
-  },
+  onSettled: giveBackMemory,
 };
 
 // A reader that left (`kexer help | head`) is no error.
@@ -32,11 +29,7 @@ process.stdout.on('error', () => {});
 
 const argv = process.argv.slice(2);
 // The one command that stays; each other is over before it would matter, or is for a workstation.
-if (argv[0] === 'serve') {
-  keepYoungGenerationSmall(process.env);
-  // Until onBegun.
-  holdOptimisers(process.env);
-}
+if (argv[0] === 'serve') keepYoungGenerationSmall(process.env);
 // Only now, and not above: an import at the top would be loaded before all this.
 const { run } = await import('./cli/run.ts');
 process.exit(await run(argv, io));

@@ -10,8 +10,8 @@ export interface CommandIo {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Calls `run` at each SIGINT and SIGTERM until the function it returns is called; without a listener these end the process. */
   onStopSignal(run: (signal: 'SIGINT' | 'SIGTERM') => void): () => void;
-  /** A server says that it has begun: `late` that it is not ready, but has tried for long; `settled` a moment after it was ready. */
-  onBegun?(how: 'late' | 'settled'): void;
+  /** A server says that its start is over: it is ready, and what that set going has run once. */
+  onSettled?(): void;
 }
 
 export type Command = (argv: readonly string[], io: CommandIo) => Promise<number>;

@@ -1,6 +1,7 @@
 // How V8 is told to keep house in a server whose payload is not in V8's heap at all, and which waits for hours between its calls. Two things,
-// each measured (docs/performance.md): the young generation stays at its first size, and while kexer starts nothing is optimised, since what
-// runs hot there never runs again. Whoever gives Node flags about one of these has decided otherwise, and is left alone.
+// each measured (docs/performance.md): the young generation stays at its first size, and what the start left behind is given back. Not a third:
+// holding V8's optimising compilers while kexer starts saves 2 MiB more, but V8 then gives what was called meanwhile so large budgets that an
+// exec costs a quarter more CPU for thousands of execs.
 
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -20,24 +21,6 @@ export function keepYoungGenerationSmall(environment: Environment): void {
 }
 
 /**
- * Before the modules of a command are loaded: V8's two optimising compilers stay asleep until {@link releaseOptimisers}. Waking them for code
- * that runs once costs 8 MiB of their own pages and 3 MiB of heap, and saves no time.
- */
-export function holdOptimisers(environment: Environment): void {
-  if (isOptimisingDecided(environment)) return;
-  // V8 looks at these whenever a function has become hot, so they hold from now on, and no longer than they are off.
-  setFlagsFromString('--no-opt');
-  setFlagsFromString('--no-maglev');
-}
-
-/** What is hot from now on is optimised. To be called once kexer is ready, and also if it never is. */
-export function releaseOptimisers(environment: Environment): void {
-  if (isOptimisingDecided(environment)) return;
-  setFlagsFromString('--maglev');
-  setFlagsFromString('--opt');
-}
-
-/**
  * Gives back what the start needed and nothing needs any more: sources that were parsed, first lists, code that ran once. V8 would keep those pages,
  * because it looks for garbage only when something is allocated. Takes some 25 ms in which nothing else happens, more with thousands of nodes.
  */
@@ -48,12 +31,6 @@ export function giveBackMemory(): void {
   setFlagsFromString('--no-expose-gc');
   // The last resort of an engine that is short of memory: everything is collected, and pages that are nearly empty are emptied.
   collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
-}
-
-function isOptimisingDecided(environment: Environment): boolean {
-  return /(^|\s)--(no[-_]?)?(opt|turbofan|maglev|jitless|lite[-_]mode|always[-_]turbofan)(?=[\s=]|$)/.test(
-    nodeFlags(environment),
-  );
 }
 
 function nodeFlags(environment: Environment): string {

@@ -13,8 +13,6 @@ import { kexerVersion } from './version.ts';
 
 /** What Node can time. */
 const longestTimerMs = 2 ** 31 - 1;
-/** How long a start may take before what kexer does counts as its work: one that waits for kube-apiserver serves meanwhile. */
-const longestStartMs = 10_000;
 /** Until what a start sets going has run once, too. */
 const settlingMs = 500;
 
@@ -33,13 +31,10 @@ export async function runServe(argv: readonly string[], io: CommandIo): Promise<
     const { port, whenReady, hurry } = await composeServer(deps, config);
     const startMs = Math.round(performance.now());
     lines.serving(log, { address: config.server.bindAddress, port, version, startMs });
-    const patience = systemClock.after(longestStartMs, () => io.onBegun?.('late'));
-    scope.add(() => patience.cancel());
     whenReady(scope.signal)
       .then(() => {
         lines.ready(log);
-        patience.cancel();
-        const settled = systemClock.after(settlingMs, () => io.onBegun?.('settled'));
+        const settled = systemClock.after(settlingMs, () => io.onSettled?.());
         scope.add(() => settled.cancel());
       })
       .catch(() => {

@@ -51,45 +51,6 @@ describe('keepYoungGenerationSmall', () => {
   });
 });
 
-describe('holdOptimisers and releaseOptimisers', () => {
-  /** Whether a hot function was optimised: one that is hot while they are held, the same one afterwards, and another one. */
-  const optimised = (execArgv: readonly string[] = [], environment: Record<string, string> = {}): Promise<unknown> => {
-    const script = `
-      import { holdOptimisers, releaseOptimisers } from '${engineUrl}';
-      import { setTimeout as pause } from 'node:timers/promises';
-      const makeLoop = (factor) =>
-        new Function('count', 'let sum = 0; for (let i = 0; i < count; i += 1) sum = (sum + i * ' + factor + ') | 0; return sum;');
-      // V8's src/runtime/runtime.h, OptimizationStatus: kOptimized.
-      const isOptimised = new Function('f', 'return (%GetOptimizationStatus(f) & (1 << 4)) !== 0;');
-      async function heat(f) {
-        // Compilation runs beside; its result is taken with a later call.
-        for (let round = 0; round < 100 && !isOptimised(f); round += 1) {
-          for (let call = 0; call < 1000; call += 1) f(500);
-          await pause(1);
-        }
-        return isOptimised(f);
-      }
-      const [first, second] = [makeLoop(1), makeLoop(2)];
-      holdOptimisers(process.env);
-      const held = await heat(first);
-      releaseOptimisers(process.env);
-      console.log(JSON.stringify([held, await heat(first), await heat(second)]));
-    `;
-    return inProcess(script, ['--allow-natives-syntax', ...execArgv], environment);
-  };
-
-  it('optimises nothing while they are held, and everything that is hot afterwards', async () => {
-    expect(await optimised()).to.deep.equal([false, true, true]);
-  });
-
-  it('leaves it to who gives flags of their own', async () => {
-    expect(await optimised(['--no-maglev'])).to.deep.equal([true, true, true]);
-    expect(await optimised(['--no-opt', '--no-maglev'])).to.deep.equal([false, false, false]);
-    // Not about optimising, for all the letters: NODE_OPTIONS is full of such words.
-    expect(await optimised([], { NODE_OPTIONS: '--max-old-space-size=200' })).to.deep.equal([false, true, true]);
-  });
-});
-
 describe('giveBackMemory', () => {
   it('gives back pages of what has become garbage, in an engine that is otherwise as before', async () => {
     const script = `
