@@ -15,6 +15,7 @@ import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 
+import { bundle } from '../../build/bundle.ts';
 import { longCalls, smallCalls } from './lines/calls.ts';
 import { openings } from './lines/openings.ts';
 import { sessions } from './lines/sessions.ts';
@@ -60,10 +61,9 @@ const { values: options } = parseArgs({
 const committedFile = join(repositoryRoot, 'docs/performance.json');
 const pageFile = join(repositoryRoot, 'docs/performance.md');
 
-/** Compiles the sources to `dist`, as what users run. */
+/** As users run it: what `npm run build` makes. */
 async function build(): Promise<void> {
-  const compiler = join(repositoryRoot, 'node_modules/.bin/tsc');
-  await promisify(execFile)(compiler, ['-p', 'tsconfig.build.json'], { cwd: repositoryRoot });
+  await bundle({ root: repositoryRoot, outDir: join(repositoryRoot, 'dist') });
 }
 
 async function run(): Promise<number> {
