@@ -59,7 +59,9 @@ class Reader {
     } catch (cause) {
       throw new KexerError('config', `Cannot read the kubeconfig ${quote(this.#file)}`, { cause });
     }
-    // Only here: a pod needs no YAML for its in-cluster configuration.
+    const json = parseJson(text);
+    if (json !== undefined) return json;
+    // Only here: neither a pod's in-cluster configuration nor one that is written as JSON needs the library, which costs 7 MiB.
     const { parseDocument } = await import('yaml');
     const document = parseDocument(text, { prettyErrors: true });
     const [first] = document.errors;
@@ -313,4 +315,15 @@ function pluginClusterInfo(endpoint: Endpoint, cluster: Fields | undefined): Rec
     ...(endpoint.ca === undefined ? {} : { 'certificate-authority-data': Buffer.from(endpoint.ca).toString('base64') }),
     ...(isRecord(extension) ? { config: extension['extension'] } : {}),
   };
+}
+
+/** JSON is YAML; whatever begins like it and is none is left to the one who can say where. */
+function parseJson(text: string): Fields | undefined {
+  if (!text.trimStart().startsWith('{')) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRecord(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -228,6 +228,13 @@ users:
     const text = await errorOf(loadKubeconfig({ clock: systemClock }, { file: file() }));
     expect(text).to.match(/Cannot parse the kubeconfig ".*config": .*line \d/);
     expect(text).not.to.include('secret');
+    // What begins like JSON, and is YAML with a mistake.
+    await writeFile(file(), '{users: [}');
+    expect(await errorOf(loadKubeconfig({ clock: systemClock }, { file: file() }))).to.match(/Cannot parse .* line 1/);
+    await writeFile(file(), '{users: []}');
+    expect(await errorOf(loadKubeconfig({ clock: systemClock }, { file: file() }))).to.match(
+      /it has no current-context/,
+    );
     await writeFile(file(), '- a');
     expect(await errorOf(loadKubeconfig({ clock: systemClock }, { file: file() }))).to.match(/want a mapping/);
     const missing = errorOf(loadKubeconfig({ clock: systemClock }, { file: `${file()}x` }));

@@ -1,16 +1,39 @@
 // The sandbox's kube-apiserver for kexer's reviews and preflights. Its node1 is given the bench's kubelet, so that every stream of the pod
 // `demo` goes there; the sandbox's own kubelet goes on saying that the pod runs.
 
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { parse } from 'yaml';
+
 import { startSandbox } from '../../../src/sandbox/sandbox.ts';
 import { offer } from '../support/child.ts';
 
 export interface SandboxFacts {
-  readonly kexerConfig: string;
+  readonly kexerFlags: readonly string[];
   readonly apiserverPort: number;
   readonly token: string;
 }
 
 const sandbox = await startSandbox();
+
+/** As a Deployment starts it: by flags, and with an account that takes no YAML to read. */
+async function kexerFlags(): Promise<string[]> {
+  const { files, dir } = sandbox;
+  const kubeconfig = join(dir, 'kexer.json');
+  await writeFile(kubeconfig, JSON.stringify(parse(await readFile(files.kexerKubeconfig, 'utf8'))), { mode: 0o600 });
+  return Object.entries({
+    kubeconfig,
+    'bind-address': '127.0.0.1',
+    'tls-cert-file': files.kexerCertFile,
+    'tls-private-key-file': files.kexerKeyFile,
+    'kubelet-client-certificate': files.kexerKubeletCertFile,
+    'kubelet-client-key': files.kexerKubeletKeyFile,
+    'impersonator-service-account': 'kexec-system/kexer-impersonator',
+  })
+    .flatMap(([flag, value]) => [`--${flag}`, value])
+    .concat('--identity-impersonation', '--identity-allow-privileged');
+}
 
 const offers = {
   /** @param input.kubeletPorts of node1 and node2. */
@@ -22,8 +45,7 @@ const offers = {
         status.daemonEndpoints.kubeletEndpoint.Port = port;
       });
     }
-    const { kexerConfig } = sandbox.files;
-    return { kexerConfig, apiserverPort: sandbox.apiserver.port, token: sandbox.tokens.alice };
+    return { kexerFlags: await kexerFlags(), apiserverPort: sandbox.apiserver.port, token: sandbox.tokens.alice };
   },
   /** Config maps of together so many MiB, in the namespace `default`. */
   async fill({ mebibytes }: { mebibytes: number }): Promise<void> {

@@ -23,7 +23,8 @@ const limitFlags = [
 export interface KexerOptions {
   /** The repository, or a copy of it, with `dist` in it. */
   readonly root: string;
-  readonly configFile: string;
+  /** Whatever is not said here: its account, certificates and identity. */
+  readonly flags: readonly string[];
   readonly kubeletCaFile: string;
   /** For Node itself, such as --cpu-prof. */
   readonly execArgv?: readonly string[];
@@ -51,8 +52,7 @@ export class Kexer {
         ...(options.execArgv ?? []),
         join(options.root, 'dist/main.js'),
         'serve',
-        '--config',
-        options.configFile,
+        ...options.flags,
         '--secure-port',
         '0',
         '--shutdown-delay-duration',

@@ -149,7 +149,7 @@ export class Stage {
   async kexer(name = 'kexer', root = this.#options.root ?? repositoryRoot): Promise<KexerContestant> {
     const kexer = await Kexer.start({
       root,
-      configFile: this.facts.kexerConfig,
+      flags: this.facts.kexerFlags,
       kubeletCaFile: join(this.#dir, 'ca.crt'),
       ...(this.#options.kexerArgv === undefined ? {} : { execArgv: this.#options.kexerArgv }),
     });
