@@ -42,8 +42,8 @@ const full: Readonly<Record<string, Group>> = {
 
 const quick: Readonly<Record<string, Group>> = {
   throughput: (stage) => throughput(stage, { rounds: 3, mebibytes: 192 }),
-  openings: (stage) => openings(stage, { rounds: 3, count: 100 }),
-  calls: (stage) => smallCalls(stage, { rounds: 3, count: 2000 }),
+  openings: (stage) => openings(stage, { rounds: 3, count: 200 }),
+  calls: (stage) => smallCalls(stage, { rounds: 3, count: 8000 }),
   start: (stage) => start(stage, { rounds: 3 }),
 };
 
