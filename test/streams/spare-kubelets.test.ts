@@ -150,16 +150,24 @@ describe('SpareKubelets', () => {
     expect((await dial()).isSpare).to.equal(false);
   });
 
-  it('makes none when it is switched off, nor after it was closed', async () => {
+  it('makes none when it is switched off', async () => {
+    spares = new SpareKubelets({ clock }, { lifetimeMs: 0 });
+    await dial();
+    await dial();
+    spares.prepare(access, target);
+    expect(clock.pendingCount).to.equal(0); // nothing is even intended
+  });
+
+  it('makes none after it was closed', async () => {
+    await dial();
+    await dial();
+    spares.prepare(access, target);
     spares.close();
-    await untilOpen(0);
-    for (const lifetime of [lifetimeMs, 0]) {
-      if (lifetime === 0) spares = new SpareKubelets({ clock }, { lifetimeMs: 0 });
-      await stream();
-      await stream();
-    }
-    await untilOpen(4);
-    expect(kubelet.connections).to.equal(4);
+    clock.advance(0);
+    await untilOpen(2);
+    expect([clock.pendingCount, kubelet.connections]).to.deep.equal([0, 2]);
+    await stream();
+    expect(clock.pendingCount).to.equal(0);
   });
 
   it('closes what waits when it is closed', async () => {
