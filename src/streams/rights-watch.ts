@@ -107,6 +107,14 @@ export class RightsWatch implements SessionObserver {
   #forget(key: string, watched: WatchedRight): void {
     watched.timer?.cancel();
     this.#byKey.delete(key);
+    const place = placeOf(watched.right);
+    // A cluster that is asked nothing any more has no outage; its Secret may be gone.
+    if (this.#outages.has(place) && !this.#isAsked(place)) this.#outages.delete(place);
+  }
+
+  #isAsked(place: string): boolean {
+    for (const { right } of this.#byKey.values()) if (placeOf(right) === place) return true;
+    return false;
   }
 
   #interval(): number {

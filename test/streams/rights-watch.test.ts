@@ -287,6 +287,18 @@ describe('RightsWatch', () => {
       expect(stand.ended).to.deep.equal(['cluster "clusters/far" does not accept the credential of its Secret']);
     });
 
+    it('are forgotten with their last session, and so is the outage of their cluster', async () => {
+      const stand = new Stand();
+      const told = 'unverified: Cannot reach the apiserver';
+      stand.answersThere = [outage];
+      for (let count = 0; count < 2; count += 1) {
+        const sessions = [stand.start([{ far: 'team/far' }]), stand.start([{ far: 'team/far' }])];
+        await stand.pass(11 * minuteMs);
+        for (const session of sessions) stand.finish(session);
+      }
+      expect(stand.told).to.deep.equal([told, told]);
+    });
+
     it('are not lost by an outage there, which is told once and apart from those of others', async () => {
       const stand = new Stand();
       stand.start([{ far: 'clusters/far' }]);
