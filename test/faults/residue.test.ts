@@ -1,7 +1,7 @@
 // What a campaign says of a leftover: once, and it is gone or known for the runs after it.
 
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 
 import { expect } from 'chai';
 
@@ -30,6 +30,27 @@ describe('Residue', function () {
     expect(await residue.report()).to.deep.equal(['connection 1 of the kubelet of node1 is open']);
     await closed;
     expect(await residue.report()).to.deep.equal([]);
+  });
+
+  it('takes no connection for one of the run that has the same port and leads elsewhere', async () => {
+    const residue = new Residue(stage, { deadlineMs: 50 });
+    const elsewhere = createServer().listen(0, '127.0.0.1');
+    await once(elsewhere, 'listening');
+    stage.clientProxy.aimAt((elsewhere.address() as AddressInfo).port);
+    const client = connect({ host: '127.0.0.1', port: stage.clientProxy.port });
+    const [{ remotePort: localPort }] = (await once(elsewhere, 'connection')) as [{ remotePort: number }];
+    // Only the kernel shares a port between connections to different targets; who asks for one gets it for another address.
+    const kept = connect({ host: '127.0.0.1', port: stage.kexer.port, localAddress: '127.0.0.2', localPort });
+    try {
+      await once(kept, 'connect');
+      client.destroy();
+      expect(await residue.report()).to.deep.equal([]);
+    } finally {
+      client.destroy();
+      kept.destroy();
+      elsewhere.close();
+      stage.clientProxy.aimAt(stage.kexer.port);
+    }
   });
 
   it('knows what it cannot undo, and still sees what comes after it', async () => {

@@ -85,12 +85,14 @@ function each(connections: number, whose: string): string[] {
 /** Sockets of kexer that lead to a kubelet or to the client of the run that is over. */
 async function strangeSockets(stage: FaultStage): Promise<string[]> {
   const kubeletPorts = new Set(nodeNames.map((node) => stage.proxyOf(node).port));
-  const clientPorts = stage.clientProxy.targetSidePorts;
   const strange = await Promise.all(
     [stage.kexer, stage.detourKexer].map(async (kexer) => {
       const { sockets } = await kexer.probe();
       return sockets.filter(({ localPort, remotePort }) => {
-        return kubeletPorts.has(remotePort) || (localPort === kexer.port && clientPorts.has(remotePort));
+        return (
+          kubeletPorts.has(remotePort) ||
+          (localPort === kexer.port && stage.clientProxy.hasLedTo(localPort, remotePort))
+        );
       });
     }),
   );

@@ -276,7 +276,8 @@ export class FaultProxy {
   readonly #isMeant: (client: Socket) => boolean;
   #target: number;
   #fault: ProxyFault | undefined;
-  readonly #ports = new Set<number>();
+  /** Local ports of the connections, by the port of their target. */
+  readonly #ledTo = new Map<number, Set<number>>();
   #first: Relay | undefined;
 
   private constructor(server: Server, target: number, isMeant: (client: Socket) => boolean) {
@@ -316,9 +317,12 @@ export class FaultProxy {
     return this.#first?.bytes ?? { up: 0, down: 0 };
   }
 
-  /** Local ports of the connections to the target since the last `arm`: by them the other process's ends are known. */
-  get targetSidePorts(): ReadonlySet<number> {
-    return this.#ports;
+  /**
+   * Whether a connection since the last `arm` leads from the local port to that target: so the other process's ends are known. The port alone
+   * is not enough: Linux gives connections to different targets the same local port, now and then.
+   */
+  hasLedTo(target: number, localPort: number): boolean {
+    return this.#ledTo.get(target)?.has(localPort) ?? false;
   }
 
   aimAt(target: number): void {
@@ -329,7 +333,7 @@ export class FaultProxy {
   arm(fault: ProxyFault | undefined): void {
     this.#fault = fault;
     this.#first = undefined;
-    this.#ports.clear();
+    this.#ledTo.clear();
   }
 
   /** Closes all connections. */
@@ -361,10 +365,14 @@ export class FaultProxy {
     const isMeant = this.#isMeant(client);
     const fault = isMeant ? this.#fault : undefined;
     if (isMeant) this.#fault = undefined;
-    const server = connect({ host: '127.0.0.1', port: this.#target, allowHalfOpen: true, noDelay: true });
+    const target = this.#target;
+    const server = connect({ host: '127.0.0.1', port: target, allowHalfOpen: true, noDelay: true });
     const relay = new Relay(client, server, fault, isMeant);
     this.#relays.add(relay);
-    server.once('connect', () => this.#ports.add(server.localPort ?? 0));
+    server.once('connect', () => {
+      const ports = this.#ledTo.get(target) ?? new Set();
+      this.#ledTo.set(target, ports.add(server.localPort ?? 0));
+    });
     if (isMeant) this.#first ??= relay;
     for (const socket of [client, server]) {
       socket.once('close', () => {

@@ -31,7 +31,10 @@ export type KubeletLegOwner = 'of kexer' | 'of the apiserver';
 /** Whether the other end of a connection is in this very process: the sandbox's apiserver, which dials kubelets too. */
 function isOwnConnection(client: Socket): boolean {
   const handles = (process as unknown as Internals)._getActiveHandles();
-  return handles.some((handle) => 'localPort' in handle && handle.localPort === client.remotePort);
+  return handles.some((handle) => {
+    const { localPort, remotePort } = handle as Partial<Socket>;
+    return localPort === client.remotePort && remotePort === client.localPort;
+  });
 }
 
 /** A fault is for the connection that is made after it was armed, and no connection outlives its run. */
