@@ -110,6 +110,8 @@ export async function writeKexerConfig(
       allowPrivileged: true,
       impersonator: { serviceAccount: `${kexerNamespace}/kexer-impersonator` },
     },
+    // Its thread is the cluster's and its pods' machine is one that other work shares: how late it is says nothing of kexer's load.
+    limits: { eventLoopDelay: '0s' },
   });
 }
 
