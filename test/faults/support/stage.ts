@@ -33,7 +33,8 @@ function isOwnConnection(client: Socket): boolean {
   const handles = (process as unknown as Internals)._getActiveHandles();
   return handles.some((handle) => {
     const { localPort, remotePort } = handle as Partial<Socket>;
-    return localPort === client.remotePort && remotePort === client.localPort;
+    // Its other end may be accepted before it knows of itself that it is connected; until then it does not tell where to.
+    return localPort === client.remotePort && (remotePort === undefined || remotePort === client.localPort);
   });
 }
 
