@@ -61,27 +61,30 @@ export async function composeKubelet(
     serviceAccount === undefined
       ? undefined
       : requestedToken({ clock, log, own }, serviceAccount, "kexer's account towards kubelets");
-  const kubelet = createKubeletAccess({
-    ca:
-      certificateAuthority === undefined
-        ? ca === undefined
-          ? undefined
-          : { text: ca }
-        : new RotatedFile({ clock }, { file: certificateAuthority, setting: '--kubelet-certificate-authority' }),
-    caSource:
-      certificateAuthority === undefined
-        ? config.kubeconfig === undefined
-          ? 'the service account'
-          : `the kubeconfig ${config.kubeconfig}`
-        : `--kubelet-certificate-authority ${certificateAuthority}`,
-    isVerified: !insecureTls,
-    preferredAddressTypes: config.kubelet.preferredAddressTypes,
-    certificate: pair,
-    token:
-      tokens !== undefined || tokenFile === undefined
-        ? tokens
-        : new RotatedFile({ clock }, { file: tokenFile, setting: '--kubelet-token-file' }),
-    accountName: clientCertificate ?? tokenFile ?? serviceAccount ?? 'none',
-  });
+  const kubelet = createKubeletAccess(
+    { clock },
+    {
+      ca:
+        certificateAuthority === undefined
+          ? ca === undefined
+            ? undefined
+            : { text: ca }
+          : new RotatedFile({ clock }, { file: certificateAuthority, setting: '--kubelet-certificate-authority' }),
+      caSource:
+        certificateAuthority === undefined
+          ? config.kubeconfig === undefined
+            ? 'the service account'
+            : `the kubeconfig ${config.kubeconfig}`
+          : `--kubelet-certificate-authority ${certificateAuthority}`,
+      isVerified: !insecureTls,
+      preferredAddressTypes: config.kubelet.preferredAddressTypes,
+      certificate: pair,
+      token:
+        tokens !== undefined || tokenFile === undefined
+          ? tokens
+          : new RotatedFile({ clock }, { file: tokenFile, setting: '--kubelet-token-file' }),
+      accountName: clientCertificate ?? tokenFile ?? serviceAccount ?? 'none',
+    },
+  );
   return { access: kubelet, ...(tokens === undefined ? {} : { tokens }) };
 }

@@ -11,6 +11,7 @@ import type { AddressGuard } from '../kube/address-guard.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import type { AccessQuestion } from '../kube/reviews.ts';
 import type { TunnelProxy } from '../kube/tunnel.ts';
+import type { TlsMemory } from '../net/tls-memory.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { AnswerJudge } from './answer-judge.ts';
@@ -59,6 +60,8 @@ export interface KubeletAccess {
   tokenRefused?(): void;
   /** What has to be changed for another CA; left out: `--kubelet-certificate-authority`. */
   readonly caSetting?: string;
+  /** Of the handshakes with these kubelets. */
+  readonly tls: TlsMemory;
   /** Where kubelets may be; left out: anywhere. */
   readonly guard?: AddressGuard;
   /** By whom they are reached; left out: straight. */

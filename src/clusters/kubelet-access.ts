@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { KexerError } from '../base/errors.ts';
 import type { KeyPairPem } from '../certs/generate.ts';
 import type { TokenSource } from '../kube/credential.ts';
+import { TlsMemory } from '../net/tls-memory.ts';
 
 import type { KubeletAccess } from './cluster.ts';
 
@@ -69,7 +70,7 @@ export interface KubeletAccessOptions {
   readonly accountName: string;
 }
 
-export function createKubeletAccess(options: KubeletAccessOptions): KubeletAccess {
+export function createKubeletAccess(deps: { clock: Clock }, options: KubeletAccessOptions): KubeletAccess {
   const { token } = options;
   return {
     get ca() {
@@ -77,6 +78,7 @@ export function createKubeletAccess(options: KubeletAccessOptions): KubeletAcces
     },
     caSource: options.caSource,
     isVerified: options.isVerified,
+    tls: new TlsMemory(deps),
     preferredAddressTypes: options.preferredAddressTypes,
     accountName: options.accountName,
     certificate: () => options.certificate?.current,

@@ -16,6 +16,7 @@ import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
 import type { TunnelProxy } from '../kube/tunnel.ts';
 import { diedBeforeAnswer } from '../kube/transport-error.ts';
 import { makeUser } from '../kube/user.ts';
+import { TlsMemory } from '../net/tls-memory.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
 import type { AnswerJudge } from './answer-judge.ts';
@@ -278,7 +279,7 @@ function clientOf(
   );
 }
 
-function kubeletAccess({ guard, proxy }: RemoteClusterDeps, options: RemoteClusterOptions): KubeletAccess {
+function kubeletAccess({ clock, guard, proxy }: RemoteClusterDeps, options: RemoteClusterOptions): KubeletAccess {
   const { namespace, name, spec, preferredAddressTypes } = options;
   const { credential } = spec;
   return {
@@ -288,6 +289,7 @@ function kubeletAccess({ guard, proxy }: RemoteClusterDeps, options: RemoteClust
     isVerified: true,
     certificate: () => (credential.kind === 'certificate' ? { cert: credential.cert, key: credential.key } : undefined),
     token: () => (credential.kind === 'token' ? credential.token : undefined),
+    tls: new TlsMemory({ clock }),
     guard,
     ...(proxy === undefined ? {} : { proxy }),
     preferredAddressTypes,

@@ -8,7 +8,6 @@ import { KexerError } from '../base/errors.ts';
 import type { KubeletAccess } from '../clusters/cluster.ts';
 import { DialError, dialTls } from '../net/dial.ts';
 import { ReadTap } from '../net/read-tap.ts';
-import { TlsMemory } from '../net/tls-memory.ts';
 import { type CallStages, noStages } from '../observe/stages.ts';
 import type { RawHeader } from '../protocol/raw-headers.ts';
 import type { Target } from './target.ts';
@@ -33,17 +32,6 @@ export async function dialKubelet(
   }
 }
 
-/** By the access, which lives as long as its cluster; what it remembers goes with it. */
-const memories = new WeakMap<KubeletAccess, TlsMemory>();
-
-function memoryOf(access: KubeletAccess, clock: Clock): TlsMemory {
-  const known = memories.get(access);
-  if (known !== undefined) return known;
-  const memory = new TlsMemory({ clock });
-  memories.set(access, memory);
-  return memory;
-}
-
 async function dial(
   deps: { clock: Clock },
   access: KubeletAccess,
@@ -64,7 +52,7 @@ async function dial(
     certificate: access.certificate(),
     isVerified: access.isVerified,
     alpn: ['http/1.1'], // an upgrade has no meaning in HTTP/2
-    memory: memoryOf(access, deps.clock),
+    memory: access.tls,
     tap: new ReadTap(), // most bytes of most sessions come from here
     guard: access.guard,
     proxy: access.proxy,

@@ -25,15 +25,18 @@ describe('RotatedFile', () => {
 
   it('gives the new text after at most ten seconds, and the old one while there is none', async () => {
     const rotated = new RotatedFile({ clock }, { file, setting: '--kubelet-token-file' });
-    const access = createKubeletAccess({
-      ca: rotated,
-      caSource: 'a test',
-      isVerified: true,
-      preferredAddressTypes: [],
-      certificate: undefined,
-      token: rotated,
-      accountName: file,
-    });
+    const access = createKubeletAccess(
+      { clock },
+      {
+        ca: rotated,
+        caSource: 'a test',
+        isVerified: true,
+        preferredAddressTypes: [],
+        certificate: undefined,
+        token: rotated,
+        accountName: file,
+      },
+    );
     await writeFile(file, 'second');
     expect(access.token()).to.equal('one');
     clock.advance(10_000);

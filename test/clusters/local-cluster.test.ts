@@ -66,15 +66,18 @@ describe('LocalCluster', () => {
       },
       nodes: { get: (name) => (name === 'node1' ? { metadata: { name } } : undefined) },
       streamRoute: new FakeStreamRoute(),
-      kubelet: createKubeletAccess({
-        ca: { text: 'PEM' },
-        caSource: 'a test',
-        isVerified: true,
-        preferredAddressTypes: ['Hostname'],
-        certificate: undefined,
-        token: undefined,
-        accountName: 'none',
-      }),
+      kubelet: createKubeletAccess(
+        { clock },
+        {
+          ca: { text: 'PEM' },
+          caSource: 'a test',
+          isVerified: true,
+          preferredAddressTypes: ['Hostname'],
+          certificate: undefined,
+          token: undefined,
+          accountName: 'none',
+        },
+      ),
       remoteHeaderNames: () => ({ names: ['X-Odd-User'], prefixes: ['X-Odd-Extra-'] }),
     });
   });

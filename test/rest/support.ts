@@ -149,15 +149,18 @@ export async function startFront(
     identities: { resolve: () => Promise.reject(new Error('not asked here')) },
     nodes: { get: () => undefined },
     streamRoute: new FakeStreamRoute(),
-    kubelet: createKubeletAccess({
-      ca: undefined,
-      caSource: 'none',
-      isVerified: true,
-      preferredAddressTypes: [],
-      certificate: undefined,
-      token: undefined,
-      accountName: 'none',
-    }),
+    kubelet: createKubeletAccess(
+      { clock: systemClock },
+      {
+        ca: undefined,
+        caSource: 'none',
+        isVerified: true,
+        preferredAddressTypes: [],
+        certificate: undefined,
+        token: undefined,
+        accountName: 'none',
+      },
+    ),
     remoteHeaderNames: () => ({ names: [], prefixes: [] }),
   });
   const listener = new Listener(

@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { KexerError } from '../../src/base/errors.ts';
 import type { Cluster, NodeObject, PodObject } from '../../src/clusters/cluster.ts';
 import { failure, StatusError } from '../../src/kube/status.ts';
+import { TlsMemory } from '../../src/net/tls-memory.ts';
 import { kubeletPath } from '../../src/streams/kubelet-leg.ts';
 import { checkNames } from '../../src/streams/names.ts';
 import { findPlace, kubeletAddress, targetOf, type TargetQuestion } from '../../src/streams/target.ts';
@@ -34,6 +35,7 @@ function clusterWith(pod: PodObject): Cluster {
       ca: ['PEM'],
       caSource: 'ca.crt',
       isVerified: true,
+      tls: new TlsMemory(),
       certificate: () => undefined,
       token: () => undefined,
       preferredAddressTypes: ['InternalIP', 'Hostname'],

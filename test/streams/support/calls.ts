@@ -18,6 +18,7 @@ import { encodeStatus, failure, notFound, type Status, StatusError } from '../..
 import { makeUser } from '../../../src/kube/user.ts';
 import { type CallAudit, noAudit } from '../../../src/observe/audit/call-audit.ts';
 import { noStages } from '../../../src/observe/stages.ts';
+import { TlsMemory } from '../../../src/net/tls-memory.ts';
 import type { RawHeaders } from '../../../src/protocol/raw-headers.ts';
 import { FakeStreamRoute } from '../../support/stream-route.ts';
 
@@ -46,6 +47,7 @@ export function fakeCluster(kubelet: { port: number; ca: string }): FakeCluster 
       ca: [kubelet.ca],
       caSource: '/etc/kexer/kubelet-ca.crt',
       isVerified: true,
+      tls: new TlsMemory(),
       certificate: () => undefined,
       token: () => 'kubelet-token',
       preferredAddressTypes: ['InternalIP'],
