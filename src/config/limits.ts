@@ -37,7 +37,7 @@ export const limits = group({
   longRunningPerUser: count(2000),
   longRunning: count(10_000),
   /** New sessions are refused while the event loop is later than this (its 99th percentile over some ten seconds). */
-  eventLoopDelay: duration(2000),
+  eventLoopDelay: duration(1000),
   /** Of one address: what has not been authenticated yet. */
   strangerConnectionsPerSource: count(2000),
   strangerRequestsPerSource: count(1000),
@@ -111,7 +111,7 @@ export const limitSettings: readonly Setting[] = [
     key: 'limits.eventLoopDelay',
     flag: 'max-event-loop-delay',
     kind: 'duration',
-    help: 'refuse new sessions while kexer is so late with everything (default 2s)',
+    help: 'refuse new sessions while kexer is so late with everything (default 1s)',
   },
   {
     key: 'limits.strangerConnectionsPerSource',

@@ -53,7 +53,7 @@ describe('loadConfig', () => {
     identity: { impersonation: false, allowPrivileged: false, impersonator: {} },
     apiserver: { http2: true },
     streams: { local: 'kubelet' },
-    clusters: { namespaces: [], allowedEndpoints: [] },
+    clusters: { namespaces: [], allowedEndpoints: [], noProxy: [] },
     sessions: { idleTimeout: 0, maxDuration: 0, recheckInterval: 300_000, maxUnverified: 0, endOnExpiry: false },
     limits: {
       sessionsPerUser: 1000,
@@ -66,7 +66,7 @@ describe('loadConfig', () => {
       requests: 3000,
       longRunningPerUser: 2000,
       longRunning: 10_000,
-      eventLoopDelay: 2000,
+      eventLoopDelay: 1000,
       strangerConnectionsPerSource: 2000,
       strangerRequestsPerSource: 1000,
       headerBytes: 65_536,
