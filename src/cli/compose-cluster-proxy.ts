@@ -8,18 +8,19 @@ import { KexerError } from '../base/errors.ts';
 import { quote } from '../base/quote.ts';
 import { RotatedFile } from '../clusters/kubelet-access.ts';
 import type { Config } from '../config/schema.ts';
-import type { TunnelProxy } from '../kube/tunnel.ts';
+import type { ProxyChoice } from '../kube/tunnel.ts';
 import { HttpProxy } from '../net/http-proxy.ts';
+import { NoProxy } from '../net/no-proxy.ts';
 import { readProxyUrl } from '../net/proxy-url.ts';
 
 /**
- * @returns undefined if none is set.
+ * @returns which way leads where; undefined if no proxy is set.
  * @throws KexerError config for a file that cannot be read, or in which is not what belongs there.
  */
 export function composeClusterProxy(
   deps: { clock: Clock; version: string },
-  { proxyUrl, proxyCaFile, proxyCredentialsFile }: Config['clusters'],
-): TunnelProxy | undefined {
+  { proxyUrl, noProxy, proxyCaFile, proxyCredentialsFile }: Config['clusters'],
+): ProxyChoice | undefined {
   if (proxyUrl === undefined) return undefined;
   const address = readProxyUrl(proxyUrl);
   if ('problem' in address) throw new KexerError('config', `Cannot use --cluster-proxy-url: it is ${address.problem}`);
@@ -33,7 +34,7 @@ export function composeClusterProxy(
   }
   const credentials = fileOf(clock, proxyCredentialsFile, '--cluster-proxy-credentials-file');
   if (credentials !== undefined) readCredentials(credentials.text, 'config');
-  return new HttpProxy(
+  const proxy = new HttpProxy(
     { clock },
     {
       address,
@@ -42,6 +43,8 @@ export function composeClusterProxy(
       ...(credentials === undefined ? {} : { credentials: () => readCredentials(credentials.text, 'badGateway') }),
     },
   );
+  const straight = new NoProxy(noProxy);
+  return (host, port) => (straight.has(host, port) ? undefined : proxy);
 }
 
 function fileOf(clock: Clock, file: string | undefined, setting: string): RotatedFile | undefined {

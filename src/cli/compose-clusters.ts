@@ -47,7 +47,7 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
   const { url, ca } = own.endpoint;
   const mark = new OwnMark({ installation: `${url}\n${ca ?? ''}`, servingCertificate });
   const guard = new AllowedEndpoints(allowedEndpoints);
-  const proxy = composeClusterProxy(deps, config.clusters);
+  const proxyFor = composeClusterProxy(deps, config.clusters);
   const running: { sessions: SessionRegistry | undefined } = { sessions: undefined };
   const secrets =
     namespaces.length === 0
@@ -69,7 +69,7 @@ export function composeClusters(deps: ComposeDeps, config: Config, parts: Cluste
           clock,
           authorizer,
           guard,
-          proxy,
+          proxyFor,
           mark,
           isHttp2Used: config.apiserver.http2,
           remoteHeaderNames,

@@ -10,7 +10,7 @@ import type { AnswerController, AnswerSink } from '../kube/client.ts';
 import type { AddressGuard } from '../kube/address-guard.ts';
 import type { RequestInfo } from '../kube/request-info.ts';
 import type { AccessQuestion } from '../kube/reviews.ts';
-import type { TunnelProxy } from '../kube/tunnel.ts';
+import type { ProxyChoice } from '../kube/tunnel.ts';
 import type { TlsMemory } from '../net/tls-memory.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
 
@@ -64,8 +64,8 @@ export interface KubeletAccess {
   readonly tls: TlsMemory;
   /** Where kubelets may be; left out: anywhere. */
   readonly guard?: AddressGuard;
-  /** By whom they are reached; left out: straight. */
-  readonly proxy?: TunnelProxy;
+  /** By whom each is reached; left out: straight. */
+  readonly proxyFor?: ProxyChoice;
   readonly preferredAddressTypes: readonly string[];
   /** Whose credential it is; for kexer's own log only. */
   readonly accountName: string;

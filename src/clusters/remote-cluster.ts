@@ -13,7 +13,7 @@ import { KubeClient } from '../kube/client.ts';
 import type { AccessAnswer, AccessQuestion } from '../kube/reviews.ts';
 import { fixedCertificate, fixedToken } from '../kube/sources.ts';
 import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
-import type { TunnelProxy } from '../kube/tunnel.ts';
+import type { ProxyChoice } from '../kube/tunnel.ts';
 import { diedBeforeAnswer } from '../kube/transport-error.ts';
 import { makeUser } from '../kube/user.ts';
 import { TlsMemory } from '../net/tls-memory.ts';
@@ -34,6 +34,7 @@ import { RemoteStreamRoute } from './remote-route.ts';
 /** Addresses of nodes change seldom, and a stream to an old one fails and is tried again. */
 const nodeLifetimeMs = 10_000;
 const maxNodes = 1000;
+const httpsPort = 443;
 /** For a question about a session that runs; the next one comes anyway. */
 const rightTimeoutMs = 30_000;
 
@@ -42,8 +43,8 @@ export interface RemoteClusterDeps {
   /** Of kexer's own cluster: who may use what there is here. */
   readonly authorizer: Pick<Authorizer, 'authorize'>;
   readonly guard: AddressGuard;
-  /** On the way to its apiserver and its kubelets; left out: none. */
-  readonly proxy?: TunnelProxy | undefined;
+  /** On the way to its apiserver and to each of its kubelets; left out: none. */
+  readonly proxyFor?: ProxyChoice | undefined;
   readonly mark: Pick<OwnMark, 'header' | 'checkPeer'>;
   /** Whether watches there may share connections; left out: not. */
   readonly isHttp2Used?: boolean;
@@ -253,10 +254,12 @@ export class RemoteCluster implements Cluster {
 }
 
 function clientOf(
-  { clock, guard, proxy, mark, isHttp2Used }: RemoteClusterDeps,
+  { clock, guard, proxyFor, mark, isHttp2Used }: RemoteClusterDeps,
   { spec, userAgent }: RemoteClusterOptions,
 ): KubeClient {
   const { credential } = spec;
+  const { hostname, port } = new URL(spec.endpointUrl);
+  const proxy = proxyFor?.(hostname.replace(/^\[|\]$/g, ''), port === '' ? httpsPort : Number(port));
   return new KubeClient(
     { clock },
     {
@@ -279,7 +282,7 @@ function clientOf(
   );
 }
 
-function kubeletAccess({ clock, guard, proxy }: RemoteClusterDeps, options: RemoteClusterOptions): KubeletAccess {
+function kubeletAccess({ clock, guard, proxyFor }: RemoteClusterDeps, options: RemoteClusterOptions): KubeletAccess {
   const { namespace, name, spec, preferredAddressTypes } = options;
   const { credential } = spec;
   return {
@@ -291,7 +294,7 @@ function kubeletAccess({ clock, guard, proxy }: RemoteClusterDeps, options: Remo
     token: () => (credential.kind === 'token' ? credential.token : undefined),
     tls: new TlsMemory({ clock }),
     guard,
-    ...(proxy === undefined ? {} : { proxy }),
+    ...(proxyFor === undefined ? {} : { proxyFor }),
     preferredAddressTypes,
     accountName: `the Secret ${namespace}/${name}`,
   };

@@ -3,10 +3,13 @@
 
 import { z } from 'zod/v3';
 
+import { isNoProxyEntry, noProxyEntryWanted } from '../net/no-proxy.ts';
 import { describeProxyUrl, proxyUrlWanted, readProxyUrl } from '../net/proxy-url.ts';
 
 import type { Setting } from './settings.ts';
 import { file, wanted } from './values.ts';
+
+const noProxyWanted = `a list, each ${noProxyEntryWanted}`;
 
 /** Members of the group `clusters`. */
 export const clusterProxy = {
@@ -15,6 +18,10 @@ export const clusterProxy = {
     .string(wanted(proxyUrlWanted))
     .refine((text) => !('problem' in readProxyUrl(text)), proxyUrlWanted)
     .optional(),
+  /** What is reached straight all the same. */
+  noProxy: z
+    .array(z.string(wanted(noProxyWanted)).refine(isNoProxyEntry, noProxyWanted), wanted(noProxyWanted))
+    .default([]),
   /** PEM; of the proxy's own certificate. */
   proxyCaFile: file().optional(),
   /** USER:PASSWORD */
@@ -28,6 +35,12 @@ export const clusterProxySettings: readonly Setting[] = [
     kind: 'text',
     help: 'HTTP proxy by which such clusters and their kubelets are reached, http:// or https:// (default: none)',
     describe: describeProxyUrl,
+  },
+  {
+    key: 'clusters.noProxy',
+    flag: 'cluster-no-proxy',
+    kind: 'list',
+    help: 'hosts, domains, addresses and networks that are reached without it, as in NO_PROXY (default: none)',
   },
   {
     key: 'clusters.proxyCaFile',

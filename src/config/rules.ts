@@ -81,8 +81,8 @@ export function brokenRules(read: (key: string) => unknown): BrokenRule[] {
     'clusters.namespaces',
     'clusters.allowedEndpoints with it, since nothing else may be dialled',
   );
-  for (const key of ['clusters.proxyCaFile', 'clusters.proxyCredentialsFile']) {
-    refuseIf(isGiven(key) && !isGiven('clusters.proxyUrl'), key, 'clusters.proxyUrl with it');
+  for (const key of ['clusters.noProxy', 'clusters.proxyCaFile', 'clusters.proxyCredentialsFile']) {
+    refuseIf(!isEmpty(key) && !isGiven('clusters.proxyUrl'), key, 'clusters.proxyUrl with it');
   }
   const proxyUrl = read('clusters.proxyUrl');
   refuseIf(

@@ -26,6 +26,9 @@ export interface TunnelProxy {
   open(target: TunnelTarget): Promise<Socket>;
 }
 
+/** The way to a peer: the proxy that leads there; undefined: straight. @param host without brackets. */
+export type ProxyChoice = (host: string, port: number) => TunnelProxy | undefined;
+
 /** What is said of a tunnel that ended before the peer had proven itself. */
 export function cutTunnelProblem({ name }: TunnelProxy): string {
   return `the proxy ${name} opened a tunnel that was closed before TLS was established`;

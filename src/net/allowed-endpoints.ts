@@ -8,14 +8,15 @@ import type { AddressGuard } from '../kube/address-guard.ts';
 /** What an entry of the list may be. */
 export const endpointEntryWanted = 'a host name, *.DOMAIN, an IP address or a network such as 10.0.0.0/8';
 
-type Family = 'ipv4' | 'ipv6';
+export type Family = 'ipv4' | 'ipv6';
 
-interface Address {
+export interface Address {
   readonly text: string;
   readonly family: Family;
 }
 
-type Entry =
+/** One entry, read. */
+export type EndpointEntry =
   | { readonly kind: 'host'; readonly name: string }
   | { readonly kind: 'domain'; readonly suffix: string }
   | { readonly kind: 'network'; readonly address: Address; readonly prefix: number };
@@ -46,9 +47,9 @@ export class AllowedEndpoints implements AddressGuard {
   readonly #networks: BlockList;
   readonly #namedLoopback: BlockList;
 
-  /** @param entries each without an {@link endpointEntryProblem}; others allow nothing. */
+  /** @param entries each an {@link isEndpointEntry}; others allow nothing. */
   constructor(entries: readonly string[]) {
-    const read = entries.map(readEntry).filter((entry) => entry !== undefined);
+    const read = entries.map(readEndpointEntry).filter((entry) => entry !== undefined);
     this.#hosts = new Set(read.flatMap((entry) => (entry.kind === 'host' ? [entry.name] : [])));
     this.#suffixes = read.flatMap((entry) => (entry.kind === 'domain' ? [entry.suffix] : []));
     this.#networks = new BlockList();
@@ -86,10 +87,11 @@ export class AllowedEndpoints implements AddressGuard {
 
 /** Whether an entry of the list can be used. */
 export function isEndpointEntry(text: string): boolean {
-  return readEntry(text) !== undefined;
+  return readEndpointEntry(text) !== undefined;
 }
 
-function readEntry(text: string): Entry | undefined {
+/** @returns undefined if it is none. */
+export function readEndpointEntry(text: string): EndpointEntry | undefined {
   const [first = '', prefixText, ...more] = text.split('/');
   const address = readAddress(first);
   if (address !== undefined) {
@@ -117,8 +119,8 @@ function isLocalhost(host: string): boolean {
   return /(?:^|\.)localhost$/.test(plain(host));
 }
 
-/** Without a zone; the IPv4 address that an IPv6 one stands for (mapped, compatible, NAT64). */
-function readAddress(text: string): Address | undefined {
+/** An address, without a zone; the IPv4 address that an IPv6 one stands for (mapped, compatible, NAT64). */
+export function readAddress(text: string): Address | undefined {
   const [address = ''] = text.split('%', 1);
   switch (isIP(address)) {
     case 4:
@@ -139,13 +141,13 @@ function readAddress(text: string): Address | undefined {
 function networks(texts: readonly string[]): BlockList {
   const list = new BlockList();
   for (const text of texts) {
-    const entry = readEntry(text);
+    const entry = readEndpointEntry(text);
     if (entry?.kind === 'network') addTo(list, entry);
   }
   return list;
 }
 
-function addTo(list: BlockList, { address, prefix }: Entry & { kind: 'network' }): void {
+function addTo(list: BlockList, { address, prefix }: EndpointEntry & { kind: 'network' }): void {
   list.addSubnet(address.text, prefix, address.family);
 }
 

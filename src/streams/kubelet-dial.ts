@@ -55,7 +55,7 @@ async function dial(
     memory: access.tls,
     tap: new ReadTap(), // most bytes of most sessions come from here
     guard: access.guard,
-    proxy: access.proxy,
+    proxy: access.proxyFor?.(target.host, target.port),
     timeoutMs: dialTimeoutMs,
     signal,
     clock: deps.clock,

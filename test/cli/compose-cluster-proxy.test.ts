@@ -9,7 +9,7 @@ import { describeError, KexerError } from '../../src/base/errors.ts';
 import { Scope } from '../../src/base/scope.ts';
 import { composeClusterProxy } from '../../src/cli/compose-cluster-proxy.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import type { TunnelProxy } from '../../src/kube/tunnel.ts';
+import type { ProxyChoice } from '../../src/kube/tunnel.ts';
 import { ConnectProxy } from '../support/connect-proxy.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { servingPair } from '../support/serving-pair.ts';
@@ -26,7 +26,7 @@ describe('composeClusterProxy', () => {
   });
   afterEach(() => scope.close());
 
-  async function compose(...argv: string[]): Promise<TunnelProxy | undefined> {
+  async function compose(...argv: string[]): Promise<ProxyChoice | undefined> {
     const { clusters } = await loadConfig({ argv, environment: {} });
     return composeClusterProxy({ clock, version: '1.2.3' }, clusters);
   }
@@ -50,6 +50,14 @@ describe('composeClusterProxy', () => {
     expect(await compose()).to.equal(undefined);
   });
 
+  it('leads nowhere that is named in clusters.noProxy', async () => {
+    const choose = await compose('--cluster-proxy-url=http://p:3128', '--cluster-no-proxy=a.example:6443,10.0.0.0/8');
+    const proxied = [['a.example', 6443] as const, ['a.example', 443] as const, ['10.1.2.3', 10_250] as const].map(
+      ([host, port]) => choose?.(host, port)?.name,
+    );
+    expect(proxied).to.deep.equal([undefined, 'p:3128', undefined]);
+  });
+
   it('takes its files anew when they change', async () => {
     const pair = await servingPair();
     const proxy = await ConnectProxy.start(scope, {
@@ -64,7 +72,7 @@ describe('composeClusterProxy', () => {
       `--cluster-proxy-credentials-file=${credentials}`,
     );
     const ask = async (): Promise<[string, string]> =>
-      problemOf(Promise.resolve(tunnel?.open({ host: '192.0.2.1', port: 443, timeoutMs: 5000 })));
+      problemOf(Promise.resolve(tunnel?.('192.0.2.1', 443)?.open({ host: '192.0.2.1', port: 443, timeoutMs: 5000 })));
     const refusal = `Cannot connect to 192.0.2.1:443: the proxy 127.0.0.1:${proxy.port} answered 403 Forbidden to CONNECT 192.0.2.1:443`;
     expect(await ask()).to.deep.equal(['badGateway', refusal]);
     await write('credentials', 'user:another');

@@ -80,7 +80,12 @@ describe('config/chart', function () {
       clusters: {
         namespaces: ['a', 'b'],
         allowedEndpoints: ['192.0.2.0/24', 'x.example.com'],
-        proxy: { url: 'https://proxy.example.com:3129', caConfigMap: 'proxy-ca', credentialsSecret: 'proxy-user' },
+        proxy: {
+          url: 'https://proxy.example.com:3129',
+          noProxy: ['.b', '10.0.0.0/8'],
+          caConfigMap: 'proxy-ca',
+          credentialsSecret: 'proxy-user',
+        },
       },
       serviceMonitor: { enabled: true, serviceAccount: { name: 'p', namespace: 'm' } },
       podAnnotations: { c: 'd' },
@@ -103,6 +108,7 @@ describe('config/chart', function () {
       '--identity-allow-privileged',
       '--cluster-namespaces=a,b',
       '--cluster-proxy-url=https://proxy.example.com:3129',
+      '--cluster-no-proxy=.b,10.0.0.0/8',
       '/var/run/kexer/cluster-proxy-ca/ca.crt',
       '"secretName":"proxy-user"',
     ]) {

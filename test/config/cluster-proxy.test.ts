@@ -30,14 +30,21 @@ describe('the settings of a proxy', () => {
     const file = join(folder(), 'kexer.yaml');
     await writeFile(file, 'clusters: { proxyUrl: "http://p", proxyCredentialsFile: user }\n');
     const on = await loadConfig({
-      argv: ['--config', file, '--cluster-proxy-url', 'HTTPS://Proxy.Example:8443/'],
+      argv: [
+        '--config',
+        file,
+        '--cluster-proxy-url',
+        'HTTPS://Proxy.Example:8443/',
+        '--cluster-no-proxy=.example,10.0.0.0/8',
+      ],
       environment: { KEXER_CLUSTER_PROXY_CA_FILE: '/ca.pem' },
     });
     expect([off.clusters, on.clusters]).to.deep.equal([
-      { namespaces: [], allowedEndpoints: [] },
+      { namespaces: [], allowedEndpoints: [], noProxy: [] },
       {
         namespaces: [],
         allowedEndpoints: [],
+        noProxy: ['.example', '10.0.0.0/8'],
         proxyUrl: 'HTTPS://Proxy.Example:8443/',
         proxyCaFile: '/ca.pem',
         proxyCredentialsFile: join(folder(), 'user'),
@@ -122,7 +129,12 @@ describe('the settings of a proxy', () => {
   });
 
   const rules: readonly (readonly [argv: readonly string[], problem: string])[] = [
+    [['--cluster-no-proxy=a.example'], 'clusters.proxyUrl with it'],
     [['--cluster-proxy-ca-file=/c'], 'clusters.proxyUrl with it'],
+    [
+      ['--cluster-proxy-url=http://p', '--cluster-no-proxy=https://a.example'],
+      'a list, each *, HOST, .DOMAIN, an IP address, each with :PORT or without, or a network such as 10.0.0.0/8',
+    ],
     [['--cluster-proxy-credentials-file=/c'], 'clusters.proxyUrl with it'],
     [
       ['--cluster-proxy-ca-file=/c', '--cluster-proxy-url=http://p'],
@@ -131,7 +143,7 @@ describe('the settings of a proxy', () => {
   ];
   for (const [argv, problem] of rules) {
     it(`refuse ${argv.join(' ')}`, async () => {
-      expect(await problemsOf(argv)).to.match(/^Cannot use --cluster-proxy-(?:ca|credentials)-file: /);
+      expect(await problemsOf(argv)).to.match(/^Cannot use --cluster-(?:proxy-(?:ca|credentials)-file|no-proxy): /);
       expect(await problemsOf(argv)).to.contain(`want ${problem}`);
     });
   }

@@ -52,6 +52,9 @@ app.kubernetes.io/name: kexer
 {{- with .Values.clusters.proxy.url }}
 - --cluster-proxy-url={{ . }}
 {{- end }}
+{{- with .Values.clusters.proxy.noProxy }}
+- --cluster-no-proxy={{ join "," . }}
+{{- end }}
 {{- if .Values.clusters.proxy.caConfigMap }}
 - --cluster-proxy-ca-file=/var/run/kexer/cluster-proxy-ca/ca.crt
 {{- end }}
