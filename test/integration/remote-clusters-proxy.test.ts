@@ -1,10 +1,7 @@
 // Another cluster by an HTTP proxy: its apiserver is at an address of a documentation network, which nothing but the test's proxy leads to, and its
 // kubelets are wherever the proxy lets kexer go.
 
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -15,10 +12,9 @@ import { ConnectProxy, type ConnectRequest } from '../support/connect-proxy.ts';
 import { needsKubectl } from '../support/kubectl.ts';
 import { servingPair } from '../support/serving-pair.ts';
 import { clusterPath } from './support/cluster-secrets.ts';
-import { collect } from './support/stage.ts';
+import { itWorksThere } from './support/far-commands.ts';
 import { TwoClusters } from './support/two-clusters.ts';
 
-const mebibyte = 1024 * 1024;
 /** TEST-NET-1 of RFC 5737. */
 const unroutable = '192.0.2.1';
 const credentials = 'kexer:hunter2-of-the-proxy';
@@ -29,7 +25,7 @@ for (const isTls of [false, true]) {
     let scope: Scope;
     let proxy: ConnectProxy;
     let clusters: TwoClusters;
-    const size = isTls ? 16 : 64;
+    const size = isTls ? 16 : 64; // MiB
     /** What the proxy answers instead of opening a tunnel, by the target. */
     let refusals: Map<string, string>;
     let apiserver: string;
@@ -49,6 +45,7 @@ for (const isTls of [false, true]) {
       clusters = await TwoClusters.start([
         `--cluster-allowed-endpoints=127.0.0.1,${unroutable}`,
         `--cluster-proxy-url=${proxy.url}`,
+        '--cluster-no-proxy=localhost',
         // What tests break on purpose is no news.
         '--log-level=silent',
         `--cluster-proxy-credentials-file=${credentialsFile}`,
@@ -62,6 +59,10 @@ for (const isTls of [false, true]) {
         const endpointUrl = `https://${apiserver}`;
         await clusters.secrets.put(streams, clusters.secretData({ endpointUrl, tlsServerName: 'localhost', streams }));
       }
+      await clusters.secrets.put(
+        'straight',
+        clusters.secretData({ endpointUrl: `https://localhost:${port}`, streams: 'kubelet' }),
+      );
     });
 
     after(async () => {
@@ -90,91 +91,14 @@ for (const isTls of [false, true]) {
           expect(list.stdout.toString()).to.contain('pod/demo\n');
         });
 
-        for (const isWebSocket of [true, false]) {
-          it(`runs commands, ${isWebSocket ? 'WebSocket' : 'SPDY'}`, async () => {
-            const before = proxy.targets.length;
-            const run = await clusters.kubectl(
-              streams,
-              ['exec', '-i', 'demo', '--', 'sh', '-c', 'cat; echo out; echo err >&2; exit 3'],
-              { stdin: Buffer.from('in\n'), isWebSocket },
-            );
-            expect([run.code, run.stdout.toString(), run.stderr]).to.deep.equal([
-              3,
-              'in\nout\n',
-              'err\ncommand terminated with exit code 3\n',
-            ]);
-            // The stream itself has a tunnel of its own.
-            expect(proxy.targets.slice(before)).to.include(streams === 'kubelet' ? kubelet : apiserver);
-          });
-        }
-
-        it('reads logs, whole and followed', async () => {
-          const whole = await clusters.kubectl(streams, ['logs', 'multi', '-c', 'one']);
-          expect([whole.code, whole.stdout.toString()]).to.deep.equal([0, 'one runs\n']);
-          const child = clusters.near.spawnKubectl([...clusters.args(streams), 'logs', '-f', 'ticker', '--tail=1'], {
-            context: 'kexer-alice',
-          });
-          const first = await new Promise<Buffer>((resolve) => {
-            child.stdout.once('data', resolve);
-          });
-          expect(first.toString()).to.match(/^tick \d+\n/);
-          child.kill();
-          await collect(child);
-        });
-
-        it('forwards ports', async () => {
-          const server = createServer((socket) => socket.end('from the pod\n'));
-          await new Promise<void>((resolve) => {
-            server.listen(0, '127.0.0.1', resolve);
-          });
-          const { port } = server.address() as { port: number };
-          const child = clusters.near.spawnKubectl([...clusters.args(streams), 'port-forward', 'demo', `:${port}`], {
-            context: 'kexer-alice',
-          });
-          try {
-            const ready = await new Promise<Buffer>((resolve) => {
-              child.stdout.once('data', resolve);
-            });
-            expect(await fetchText(Number(/127\.0\.0\.1:(\d+)/.exec(ready.toString())?.[1]))).to.equal(
-              'from the pod\n',
-            );
-          } finally {
-            child.kill();
-            await collect(child);
-            await new Promise((resolve) => {
-              server.close(resolve);
-            });
-          }
-        });
-
-        it(`copies ${size} MiB there and back, unchanged`, async () => {
-          const [file, back] = [clusters.near.path(`${streams}-big`), clusters.near.path(`${streams}-back`)];
-          const sum = await writeBlocks(file, size);
-          const up = await clusters.kubectl(streams, ['cp', file, 'demo:/tmp/big']);
-          expect([up.code, up.stderr]).to.deep.equal([0, '']);
-          const down = await clusters.kubectl(streams, ['cp', 'demo:/tmp/big', back], { isWebSocket: false });
-          expect([down.code, await sha256(back)]).to.deep.equal([0, sum]);
-          await clusters.kubectl(streams, ['exec', 'demo', '--', 'rm', '/tmp/big']);
-          await writeFile(file, '');
-          await writeFile(back, '');
-        });
-
-        it('never makes a success of a stream whose proxy dies', async () => {
-          const lines = 'i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo "line $i"; sleep 0.01; done; echo whole';
-          for (const isWebSocket of [true, false]) {
-            const child = clusters.near.spawnKubectl(
-              [...clusters.args(streams), 'exec', 'demo', '--', 'sh', '-c', lines],
-              { context: 'kexer-alice', isWebSocket },
-            );
-            const result = collect(child);
-            await new Promise((resolve) => {
-              child.stdout.once('data', resolve);
-            });
+        itWorksThere(() => clusters, streams, {
+          mebibytes: size,
+          // The stream itself has a tunnel of its own.
+          afterExec: () => expect(proxy.targets.splice(0)).to.include(streams === 'kubelet' ? kubelet : apiserver),
+          breakStreams: async () => {
             proxy.closeAll();
-            const { code, stdout, stderr } = await result;
-            expect([code, /^(line \d+\n)+$/.test(stdout.toString())]).to.deep.equal([1, true]);
-            expect(stderr).to.not.equal('');
-          }
+            return async () => {};
+          },
         });
       });
     }
@@ -185,6 +109,15 @@ for (const isTls of [false, true]) {
       expect(new Set(proxy.targets)).to.deep.equal(new Set([apiserver]));
       await clusters.kubectl('kubelet', ['exec', 'demo', '--', 'true']);
       expect(proxy.targets).to.include(kubelet);
+    });
+
+    it('leads to no host that is to be reached without it', async () => {
+      proxy.targets.length = 0;
+      const list = await clusters.kubectl('straight', ['get', 'pods', '-o', 'name']);
+      expect([list.code, proxy.targets]).to.deep.equal([0, []]);
+      // Its kubelets are another host.
+      const run = await clusters.kubectl('straight', ['exec', 'demo', '--', 'echo', 'out']);
+      expect([run.code, run.stdout.toString(), new Set(proxy.targets)]).to.deep.equal([0, 'out\n', new Set([kubelet])]);
     });
 
     const refused: readonly (readonly [what: string, answer: string, problem: string])[] = [
@@ -238,30 +171,4 @@ for (const isTls of [false, true]) {
       expect(await get()).to.match(/^kubelet +https:\/\/192\.0\.2\.1:\d+ +impersonate +kubelet +True +v1\.36/m);
     });
   });
-}
-
-async function writeBlocks(file: string, count: number): Promise<string> {
-  const hash = createHash('sha256');
-  const blocks = Array.from({ length: count }, (_, index) => {
-    // A counter in front of each block: a block lost or doubled changes the sum.
-    const block = Buffer.alloc(mebibyte, 'kexer');
-    block.writeUInt32BE(index);
-    hash.update(block);
-    return block;
-  });
-  await writeFile(file, blocks);
-  return hash.digest('hex');
-}
-
-async function sha256(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
-}
-
-async function fetchText(port: number): Promise<string> {
-  const socket = connect({ host: '127.0.0.1', port });
-  let text = '';
-  for await (const chunk of socket) text += String(chunk);
-  return text;
 }

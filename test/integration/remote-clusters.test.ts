@@ -1,19 +1,15 @@
 // Two clusters: kexer in one, a Secret for the other. What kubectl does in the far one, by both ways of streams and as both identities.
 
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { open, readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { readFile } from 'node:fs/promises';
 
 import { expect } from 'chai';
 
 import { needsKubectl } from '../support/kubectl.ts';
 import { clusterPath } from './support/cluster-secrets.ts';
+import { firstOutput, itWorksThere } from './support/far-commands.ts';
 import { kubectl } from './support/kubectl.ts';
 import { collect } from './support/stage.ts';
 import { TwoClusters } from './support/two-clusters.ts';
-
-const mebibyte = 1024 * 1024;
 
 describe('a cluster that a Secret names', function () {
   this.timeout(120_000);
@@ -56,90 +52,13 @@ describe('a cluster that a Secret names', function () {
           );
         });
 
-        for (const isWebSocket of [true, false]) {
-          it(`runs commands, ${isWebSocket ? 'WebSocket' : 'SPDY'}`, async () => {
-            const script = 'cat; echo out; echo err >&2; exit 3';
-            const run = await clusters.kubectl(name, ['exec', '-i', 'demo', '--', 'sh', '-c', script], {
-              stdin: Buffer.from('in\n'),
-              isWebSocket,
-            });
-            expect([run.code, run.stdout.toString(), run.stderr]).to.deep.equal([
-              3,
-              'in\nout\n',
-              'err\ncommand terminated with exit code 3\n',
-            ]);
-          });
-        }
-
-        it('reads logs, whole and followed', async () => {
-          const whole = await clusters.kubectl(name, ['logs', 'multi', '-c', 'one']);
-          expect([whole.code, whole.stdout.toString()]).to.deep.equal([0, 'one runs\n']);
-          const child = clusters.near.spawnKubectl([...clusters.args(name), 'logs', '-f', 'ticker', '--tail=1'], {
-            context: 'kexer-alice',
-          });
-          const first = await new Promise<Buffer>((resolve) => {
-            child.stdout.once('data', resolve);
-          });
-          expect(first.toString()).to.match(/^tick \d+\n/);
-          child.kill();
-          await collect(child);
-        });
-
-        it('forwards ports', async () => {
-          const server = createServer((socket) => socket.end('from the pod\n'));
-          await new Promise<void>((resolve) => {
-            server.listen(0, '127.0.0.1', resolve);
-          });
-          const { port } = server.address() as { port: number };
-          const child = clusters.near.spawnKubectl([...clusters.args(name), 'port-forward', 'demo', `:${port}`], {
-            context: 'kexer-alice',
-          });
-          try {
-            const ready = await new Promise<Buffer>((resolve) => {
-              child.stdout.once('data', resolve);
-            });
-            const local = Number(/127\.0\.0\.1:(\d+)/.exec(ready.toString())?.[1]);
-            const answer = await fetchText(local);
-            expect(answer).to.equal('from the pod\n');
-          } finally {
-            child.kill();
-            await collect(child);
-            await new Promise((resolve) => {
-              server.close(resolve);
-            });
-          }
-        });
-
-        it('copies 256 MiB there and back, unchanged', async () => {
-          const [file, back] = [clusters.near.path(`${name}-big`), clusters.near.path(`${name}-back`)];
-          const sum = await writeBlocks(file, 256);
-          const up = await clusters.kubectl(name, ['cp', file, 'demo:/tmp/big']);
-          expect([up.code, up.stderr]).to.deep.equal([0, '']);
-          const down = await clusters.kubectl(name, ['cp', 'demo:/tmp/big', back], { isWebSocket: false });
-          expect([down.code, await sha256(back)]).to.deep.equal([0, sum]);
-          await clusters.kubectl(name, ['exec', 'demo', '--', 'rm', '/tmp/big']);
-          await writeFile(file, '');
-          await writeFile(back, '');
-        });
-
-        it('never makes a success of a stream that breaks', async () => {
-          const lines = 'i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo "line $i"; sleep 0.01; done; echo whole';
-          for (const isWebSocket of [true, false]) {
-            const child = clusters.near.spawnKubectl(
-              [...clusters.args(name), 'exec', 'demo', '--', 'sh', '-c', lines],
-              { context: 'kexer-alice', isWebSocket },
-            );
-            const result = collect(child);
-            await new Promise((resolve) => {
-              child.stdout.once('data', resolve);
-            });
+        itWorksThere(() => clusters, name, {
+          mebibytes: 256,
+          breakStreams: async () => {
             const kubelet = clusters.far.kubelets.get('node1');
             await kubelet?.kill('rst');
-            const { code, stdout, stderr } = await result;
-            expect([code, /^(line \d+\n)+$/.test(stdout.toString())]).to.deep.equal([1, true]);
-            expect(stderr).to.not.equal('');
-            await kubelet?.revive();
-          }
+            return async () => kubelet?.revive();
+          },
         });
       });
     }
@@ -181,9 +100,7 @@ describe('a cluster that a Secret names', function () {
         { context: 'kexer-alice', isWebSocket },
       );
       const result = collect(child);
-      await new Promise((resolve) => {
-        child.stdout.once('data', resolve);
-      });
+      await firstOutput(child);
       await clusters.secrets.delete('short');
       const { code, stderr } = await result;
       expect([code, stderr]).to.deep.equal([
@@ -237,9 +154,7 @@ describe('a cluster that a Secret names', function () {
         context: 'kexer-alice',
       });
       const result = collect(child);
-      await new Promise((resolve) => {
-        child.stdout.once('data', resolve);
-      });
+      await firstOutput(child);
       await clusters.kubectl(name, ['delete', 'pod', 'short', '--now']);
       expect((await result).code).to.not.equal(null);
     });
@@ -251,9 +166,7 @@ describe('a cluster that a Secret names', function () {
       context: 'kexer-alice',
     });
     const result = collect(child);
-    await new Promise((resolve) => {
-      child.stdout.once('data', resolve);
-    });
+    await firstOutput(child);
     await clusters.secrets.delete('watched');
     expect((await result).stdout.toString()).to.contain('pod/demo');
   });
@@ -270,31 +183,3 @@ describe('a cluster that a Secret names', function () {
     await clusters.secrets.delete('changing');
   });
 });
-
-async function writeBlocks(file: string, count: number): Promise<string> {
-  const handle = await open(file, 'w');
-  const hash = createHash('sha256');
-  // A counter in front of each block: a block lost or doubled changes the sum.
-  const block = Buffer.alloc(mebibyte, 'kexer');
-  for (let index = 0; index < count; index += 1) {
-    block.writeUInt32BE(index);
-    hash.update(block);
-    await handle.write(block);
-  }
-  await handle.close();
-  return hash.digest('hex');
-}
-
-async function sha256(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
-}
-
-async function fetchText(port: number): Promise<string> {
-  const { connect } = await import('node:net');
-  const socket = connect({ host: '127.0.0.1', port });
-  let text = '';
-  for await (const chunk of socket) text += String(chunk);
-  return text;
-}
