@@ -112,17 +112,19 @@ describe('kexer doctor', function () {
   });
 
   describe('clocks', () => {
-    for (const [seconds, status, text] of [
-      [10, 'warn', 'Our clock is 10 s ahead of kube-apiserver’s'],
-      [-10, 'warn', 'Our clock is 10 s behind kube-apiserver’s'],
-      [300, 'fail', 'Our clock is 300 s ahead of kube-apiserver’s'],
+    for (const [seconds, status, side] of [
+      [15, 'warn', 'ahead of'],
+      [-15, 'warn', 'behind'],
+      [300, 'fail', 'ahead of'],
     ] as const) {
       it(`${status} at ${seconds} s`, async () => {
         const clock = { ...systemClock, now: () => Date.now() + seconds * 1000 };
         const { code, findings: found } = await findings(asKexer(), { clock });
-        expect(found.filter(({ check }) => check === 'clock').map(({ status: is, what }) => [is, what])).to.deep.equal([
-          [status, text],
-        ]);
+        const [finding] = found.filter(({ check }) => check === 'clock');
+        const [, told = '', where] = /^Our clock is (\d+) s (.*) kube-apiserver’s$/.exec(finding?.what ?? '') ?? [];
+        expect([finding?.status, where]).to.deep.equal([status, side]);
+        // A Date has whole seconds, and an answer takes its time on a busy machine.
+        expect(Number(told)).to.be.closeTo(Math.abs(seconds), 10);
         expect(code).to.equal(status === 'fail' ? 1 : 0);
       });
     }
