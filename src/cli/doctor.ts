@@ -18,6 +18,7 @@ import { loadKubeconfig } from '../kube/kubeconfig.ts';
 import { createLogger } from '../observe/logger.ts';
 
 import type { CommandIo } from './command.ts';
+import { composeClusterProxy } from './compose-cluster-proxy.ts';
 import { composeKubelet } from './compose-kubelet.ts';
 import { examine } from './doctor/examine.ts';
 import { asJson, asTable, countOf, type Output, outputs } from './doctor/report.ts';
@@ -88,7 +89,8 @@ async function look(
   const [namespace = '', name = ''] = (
     words.account ?? (isInCluster ? `${access.namespace}/kexer` : defaultAccount)
   ).split('/');
-  return examine({ clock, config, client, kubelet: kubelet.access, account: { namespace, name } });
+  const proxyFor = composeClusterProxy({ clock, version: kexerVersion() }, config.clusters);
+  return examine({ clock, config, client, kubelet: kubelet.access, proxyFor, account: { namespace, name } });
 }
 
 /** Where kubectl looks. @throws KexerError config if there is none. */

@@ -13,7 +13,7 @@ import { KubeClient } from '../kube/client.ts';
 import type { AccessAnswer, AccessQuestion } from '../kube/reviews.ts';
 import { fixedCertificate, fixedToken } from '../kube/sources.ts';
 import { badGateway, forbiddenAction, StatusError } from '../kube/status.ts';
-import type { ProxyChoice } from '../kube/tunnel.ts';
+import { type ProxyChoice, proxyForUrl } from '../kube/tunnel.ts';
 import { diedBeforeAnswer } from '../kube/transport-error.ts';
 import { makeUser } from '../kube/user.ts';
 import { TlsMemory } from '../net/tls-memory.ts';
@@ -34,7 +34,6 @@ import { RemoteStreamRoute } from './remote-route.ts';
 /** Addresses of nodes change seldom, and a stream to an old one fails and is tried again. */
 const nodeLifetimeMs = 10_000;
 const maxNodes = 1000;
-const httpsPort = 443;
 /** For a question about a session that runs; the next one comes anyway. */
 const rightTimeoutMs = 30_000;
 
@@ -258,8 +257,7 @@ function clientOf(
   { spec, userAgent }: RemoteClusterOptions,
 ): KubeClient {
   const { credential } = spec;
-  const { hostname, port } = new URL(spec.endpointUrl);
-  const proxy = proxyFor?.(hostname.replace(/^\[|\]$/g, ''), port === '' ? httpsPort : Number(port));
+  const proxy = proxyForUrl(proxyFor, spec.endpointUrl);
   return new KubeClient(
     { clock },
     {

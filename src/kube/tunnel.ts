@@ -29,6 +29,14 @@ export interface TunnelProxy {
 /** The way to a peer: the proxy that leads there; undefined: straight. @param host without brackets. */
 export type ProxyChoice = (host: string, port: number) => TunnelProxy | undefined;
 
+const httpsPort = 443;
+
+/** The proxy that leads to an `https:` endpoint. @param choice left out: all is reached straight. */
+export function proxyForUrl(choice: ProxyChoice | undefined, endpointUrl: string): TunnelProxy | undefined {
+  const { hostname, port } = new URL(endpointUrl);
+  return choice?.(hostname.replace(/^\[|\]$/g, ''), port === '' ? httpsPort : Number(port));
+}
+
 /** What is said of a tunnel that ended before the peer had proven itself. */
 export function cutTunnelProblem({ name }: TunnelProxy): string {
   return `the proxy ${name} opened a tunnel that was closed before TLS was established`;

@@ -55,11 +55,12 @@ function byName(matches: ReadonlyMap<ConnectKind, string>): Map<string, ConnectK
 }
 
 /** Whole; empty where the API is not served. */
-export async function list(client: DoctorClient, path: string): Promise<KubeObject[]> {
+export async function list(client: DoctorClient, path: string, fieldSelector?: string): Promise<KubeObject[]> {
+  const selector = fieldSelector === undefined ? '' : `&fieldSelector=${encodeURIComponent(fieldSelector)}`;
   const items: KubeObject[] = [];
   let next = '';
   do {
-    const target = `${path}?limit=500${next === '' ? '' : `&continue=${encodeURIComponent(next)}`}`;
+    const target = `${path}?limit=500${selector}${next === '' ? '' : `&continue=${encodeURIComponent(next)}`}`;
     let page: ReturnType<typeof readList>;
     try {
       page = readList(await client.json({ target, timeoutMs: askTimeoutMs }));

@@ -4,6 +4,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Config } from '../../config/schema.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { KubeletAccess } from '../../clusters/cluster.ts';
+import type { ProxyChoice } from '../../kube/tunnel.ts';
 import type { UserInfo } from '../../kube/user.ts';
 
 /** Each question of the doctor; an apiserver that takes longer is none that kexer could work with. */
@@ -18,6 +19,8 @@ export interface Examination {
   /** With the credential of --kubeconfig, or of the pod. */
   readonly client: DoctorClient;
   readonly kubelet: KubeletAccess;
+  /** On the way to other clusters; undefined: none. */
+  readonly proxyFor: ProxyChoice | undefined;
   /** Whose rights are looked at: the ServiceAccount kexer runs as. */
   readonly account: { readonly namespace: string; readonly name: string };
 }

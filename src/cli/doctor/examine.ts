@@ -3,6 +3,7 @@
 import { checkAdmission } from './check-admission.ts';
 import { checkApiService } from './check-api-service.ts';
 import { checkApiserver } from './check-apiserver.ts';
+import { checkClusters } from './check-clusters.ts';
 import { checkKubelets } from './check-kubelets.ts';
 import { checkRights } from './check-rights.ts';
 import { checkTrust } from './check-trust.ts';
@@ -11,6 +12,7 @@ import { type Finding, guarded, skip } from './finding.ts';
 
 /** Never rejects. */
 export async function examine(examination: Examination): Promise<Finding[]> {
+  const { config } = examination;
   const { report, findings } = await checkApiserver(examination);
   const checks: readonly (readonly [check: string, look: () => Promise<readonly Finding[]>])[] = [
     ['apiservice', () => checkApiService(examination)],
@@ -18,6 +20,7 @@ export async function examine(examination: Examination): Promise<Finding[]> {
     ['rights', () => checkRights(examination, report)],
     ['admission', () => checkAdmission(examination)],
     ['kubelets', () => checkKubelets(examination)],
+    ...(config.clusters.namespaces.length === 0 ? [] : [['clusters', () => checkClusters(examination)] as const]),
   ];
   if (!report.isUsable) {
     return [...findings, ...checks.map(([check]) => skip(check, 'Not looked at: it needs kube-apiserver'))];
