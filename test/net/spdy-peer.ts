@@ -144,3 +144,10 @@ export function startConnection(role: 'client' | 'server', harnessOptions: Harne
     noting,
   };
 }
+
+/** Queues bytes that the peer does not take, until the connection is not writable. */
+export function fill(harness: Harness): void {
+  harness.peer.socket.pause();
+  const stream = harness.connection.createStream([['streamtype', 'stdin']], {});
+  while (stream.write(Buffer.alloc(16 * 1024)));
+}
