@@ -75,7 +75,30 @@ export function answerHead(fields: RawHeaders): AnswerHead {
   return { status, reason: STATUS_CODES[status] ?? '', headers };
 }
 
+/** As every answer has them; a name is put together by itself for each other. */
+const usualNames: ReadonlyMap<string, string> = new Map(
+  [
+    'Age',
+    'Audit-Id',
+    'Cache-Control',
+    'Content-Encoding',
+    'Content-Length',
+    'Content-Type',
+    'Date',
+    'Etag',
+    'Expires',
+    'Last-Modified',
+    'Retry-After',
+    'Vary',
+    'Via',
+    'Warning',
+    'X-Content-Type-Options',
+    'X-Kubernetes-Pf-Flowschema-Uid',
+    'X-Kubernetes-Pf-Prioritylevel-Uid',
+  ].map((name) => [name.toLowerCase(), name]),
+);
+
 /** Go's `CanonicalMIMEHeaderKey`. */
 function canonicalName(name: string): string {
-  return name.replace(/(^|-)[a-z]/g, (start) => start.toUpperCase());
+  return usualNames.get(name) ?? name.replace(/(^|-)[a-z]/g, (start) => start.toUpperCase());
 }

@@ -28,7 +28,6 @@ import {
   encodeWindowUpdate,
 } from '../protocol/http2/frame-writer.ts';
 import { HeaderDecoder } from '../protocol/http2/header-decoder.ts';
-import { encodeHeaderBlock, noTable } from '../protocol/http2/header-encoder.ts';
 import { connectionError, type Http2Exchange, type StreamLink, streamWindowBytes } from './http2-exchange.ts';
 import { idleConnectionMs, maxHeadBytes } from './transport.ts';
 
@@ -76,10 +75,13 @@ export class Http2Session implements StreamLink {
   #coolingNew: number;
   #coolingOld: number;
   #coolingTimer: Timer | undefined;
-  #isCorked: boolean;
+  /** What this turn of the event loop writes. */
+  #unsent: Buffer[];
+  #unsentBytes: number;
   #lastReadMs: number;
   #readTimer: Timer | undefined;
   #idleTimer: Timer | undefined;
+  #idleSinceMs: number;
 
   /** @param socket connected, ALPN h2; it belongs to the session from now on. */
   constructor(deps: { socket: Duplex; clock: Clock }, owner: SessionOwner) {
@@ -98,10 +100,12 @@ export class Http2Session implements StreamLink {
     this.#coolingNew = 0;
     this.#coolingOld = 0;
     this.#coolingTimer = undefined;
-    this.#isCorked = false;
+    this.#unsent = [];
+    this.#unsentBytes = 0;
     this.#lastReadMs = deps.clock.monotonic();
     this.#readTimer = undefined;
     this.#idleTimer = undefined;
+    this.#idleSinceMs = 0;
     const { socket } = deps;
     socket.on('error', (error) => this.destroy(error));
     socket.on('end', () => this.destroy(connectionError('the apiserver closed the connection')));
@@ -128,16 +132,13 @@ export class Http2Session implements StreamLink {
 
   /** Sends the request of `exchange`. There must be room. */
   begin(exchange: Http2Exchange): void {
-    const block = encodeHeaderBlock(exchange.fields());
+    const fields = exchange.fields();
     const streamId = this.#nextStreamId;
     this.#nextStreamId += 2;
-    if (this.#exchanges.size === 0) {
-      this.#idleTimer?.cancel();
-      this.#socket.ref?.();
-    }
+    if (this.#exchanges.size === 0) this.#socket.ref?.();
     this.#exchanges.set(streamId, exchange);
     exchange.began(this, streamId);
-    this.#write(encodeRequestHead(streamId, streamId === 1 ? Buffer.concat([noTable, block]) : block));
+    this.#write(encodeRequestHead(streamId, fields, streamId === 1));
     if (this.#nextStreamId > lastStreamId) this.#retire();
   }
 
@@ -166,7 +167,7 @@ export class Http2Session implements StreamLink {
     this.#readTimer?.cancel();
     this.#idleTimer?.cancel();
     this.#coolingTimer?.cancel();
-    if (this.#isCorked) this.#socket.uncork();
+    this.#flush();
     this.#socket.destroy();
     const lost = [...this.#exchanges.values()];
     this.#exchanges.clear();
@@ -296,11 +297,28 @@ export class Http2Session implements StreamLink {
   #awaitIdle(): void {
     if (this.#exchanges.size > 0 || this.#closeCause !== undefined) return;
     this.#socket.unref?.();
-    this.#idleTimer?.cancel();
-    this.#idleTimer = this.#clock.after(this.#isRetired ? 0 : idleConnectionMs, () => this.#closeIdle());
+    this.#idleSinceMs = this.#clock.monotonic();
+    if (this.#isRetired) {
+      this.#idleTimer?.cancel();
+      this.#idleTimer = this.#clock.after(0, () => this.#closeIdle());
+    } else if (this.#idleTimer === undefined) {
+      this.#armIdleTimer(idleConnectionMs);
+    }
+  }
+
+  /** One timer for many calls: it looks how long the connection has been idle when it is due. */
+  #armIdleTimer(delayMs: number): void {
+    this.#idleTimer = this.#clock.after(delayMs, () => {
+      this.#idleTimer = undefined;
+      if (this.#exchanges.size > 0) return;
+      const leftMs = this.#idleSinceMs + idleConnectionMs - this.#clock.monotonic();
+      if (leftMs > 0) this.#armIdleTimer(leftMs);
+      else this.#closeIdle();
+    });
   }
 
   #closeIdle(): void {
+    if (this.#exchanges.size > 0) return;
     if (!this.#isRetired) {
       this.#isRetired = true;
       this.#owner.retired();
@@ -308,6 +326,7 @@ export class Http2Session implements StreamLink {
     // What was written leaves first; a peer that does not take it is found by its silence.
     this.#socket.once('finish', () => this.destroy(connectionError('the connection was idle')));
     this.#write(encodeGoaway(errorCode.noError));
+    this.#flush();
     this.#socket.end();
   }
 
@@ -327,20 +346,23 @@ export class Http2Session implements StreamLink {
     });
   }
 
-  /** What one turn writes leaves as one. */
+  /** What a turn of the event loop writes leaves at its end as one: requests of many callers are one record of TLS and one system call. */
   #write(bytes: Buffer): void {
     if (this.#closeCause !== undefined || !this.#socket.writable) return;
-    if (!this.#isCorked) {
-      this.#isCorked = true;
-      this.#socket.cork();
-      process.nextTick(() => {
-        this.#isCorked = false;
-        this.#socket.uncork();
-      });
-    }
-    this.#socket.write(bytes);
-    if (this.#socket.writableLength > maxUnwrittenBytes) {
+    this.#unsent.push(bytes);
+    this.#unsentBytes += bytes.length;
+    if (this.#unsent.length === 1) setImmediate(() => this.#flush());
+    if (this.#socket.writableLength + this.#unsentBytes > maxUnwrittenBytes) {
       this.destroy(connectionError('the apiserver does not read'));
     }
+  }
+
+  #flush(): void {
+    const [first] = this.#unsent;
+    if (first === undefined) return;
+    const bytes = this.#unsent.length === 1 ? first : Buffer.concat(this.#unsent, this.#unsentBytes);
+    this.#unsent = [];
+    this.#unsentBytes = 0;
+    if (this.#socket.writable) this.#socket.write(bytes);
   }
 }

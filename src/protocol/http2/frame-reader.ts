@@ -81,6 +81,12 @@ export class FrameReader {
         this.#paddingLeft -= size;
         const isEnd = this.#paddingLeft === 0 && this.#hasFlag(frameFlag.endStream);
         onFrame({ type: 'data', streamId: this.#streamId, bytes: nothing, flowBytes: size, isEnd });
+      } else if (this.#pendingBytes === 0 && chunk.length - at >= this.#wantedBytes) {
+        // As nearly always: a head, or a payload, that came whole.
+        const from = at;
+        at += this.#wantedBytes;
+        if (this.#isInPayload) this.#acceptPayload(chunk.subarray(from, at), onFrame);
+        else this.#acceptHead(chunk, from, onFrame);
       } else {
         const piece = chunk.subarray(at, at + this.#wantedBytes - this.#pendingBytes);
         at += piece.length;
@@ -97,21 +103,26 @@ export class FrameReader {
     return (this.#flags & flag) !== 0;
   }
 
+  /** What came in pieces is whole. */
   #complete(onFrame: (frame: Http2Frame) => void): void {
-    const [only = nothing] = this.#pending;
-    const bytes = this.#pending.length === 1 ? only : Buffer.concat(this.#pending, this.#pendingBytes);
+    const bytes = Buffer.concat(this.#pending, this.#pendingBytes);
     this.#pending = [];
     this.#pendingBytes = 0;
-    if (this.#isInPayload) {
-      this.#await(frameHeadBytes, false);
-      if (this.#type === frameType.data) this.#startData(bytes[0] ?? 0, onFrame);
-      else this.#payload(bytes, onFrame);
-      return;
-    }
-    this.#length = bytes.readUIntBE(0, 3);
-    this.#type = bytes[3] ?? 0;
-    this.#flags = bytes[4] ?? 0;
-    this.#streamId = bytes.readUInt32BE(5) & maxUint31;
+    if (this.#isInPayload) this.#acceptPayload(bytes, onFrame);
+    else this.#acceptHead(bytes, 0, onFrame);
+  }
+
+  #acceptPayload(bytes: Buffer, onFrame: (frame: Http2Frame) => void): void {
+    this.#await(frameHeadBytes, false);
+    if (this.#type === frameType.data) this.#startData(bytes[0] ?? 0, onFrame);
+    else this.#payload(bytes, onFrame);
+  }
+
+  #acceptHead(bytes: Buffer, at: number, onFrame: (frame: Http2Frame) => void): void {
+    this.#length = bytes.readUIntBE(at, 3);
+    this.#type = bytes[at + 3] ?? 0;
+    this.#flags = bytes[at + 4] ?? 0;
+    this.#streamId = bytes.readUInt32BE(at + 5) & maxUint31;
     this.#head(onFrame);
   }
 
@@ -220,8 +231,15 @@ export class FrameReader {
     const from = (isPadded ? 1 : 0) + (this.#hasFlag(frameFlag.priority) ? 5 : 0);
     const to = payload.length - (isPadded ? (payload[0] ?? 0) : 0);
     if (from > to) throw broken('a padded frame has no room for its padding');
-    this.#block = { streamId: this.#streamId, isEnd: this.#hasFlag(frameFlag.endStream), pieces: [], size: 0 };
-    this.#extendBlock(payload.subarray(from, to), onFrame);
+    const streamId = this.#streamId;
+    const isEnd = this.#hasFlag(frameFlag.endStream);
+    const piece = from === 0 && to === payload.length ? payload : payload.subarray(from, to);
+    if (this.#hasFlag(frameFlag.endHeaders) && piece.length <= this.#maxBlockBytes) {
+      onFrame({ type: 'headers', streamId, block: piece, isEnd });
+      return;
+    }
+    this.#block = { streamId, isEnd, pieces: [], size: 0 };
+    this.#extendBlock(piece, onFrame);
   }
 
   #extendBlock(piece: Buffer, onFrame: (frame: Http2Frame) => void): void {

@@ -4,7 +4,9 @@
 
 import { Buffer } from 'node:buffer';
 
+import type { RawHeaders } from '../raw-headers.ts';
 import { defaultMaxFrameBytes, frameFlag, frameHeadBytes, frameType } from './frame.ts';
+import { headerBlockBound, noTable, writeHeaderBlock } from './header-encoder.ts';
 
 /** What a client's connection begins with; SETTINGS must follow. */
 export const connectionPreface: Buffer = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
@@ -47,16 +49,27 @@ export function encodeGoaway(code: number): Buffer {
   return frame;
 }
 
-/** A request without a body: HEADERS with END_STREAM, and CONTINUATIONs behind it where the block is longer than a frame. */
-export function encodeRequestHead(streamId: number, block: Buffer): Buffer {
+/**
+ * A request without a body: HEADERS with END_STREAM, and CONTINUATIONs behind it where the block is longer than a frame.
+ * @param isFirst of its connection: the peer is told to keep no table.
+ */
+export function encodeRequestHead(streamId: number, headers: RawHeaders, isFirst: boolean): Buffer {
+  const whole = Buffer.allocUnsafe(frameHeadBytes + noTable.length + headerBlockBound(headers));
+  const from = isFirst ? frameHeadBytes + noTable.copy(whole, frameHeadBytes) : frameHeadBytes;
+  const end = writeHeaderBlock(whole, from, headers);
+  if (end - frameHeadBytes > defaultMaxFrameBytes) return inFrames(streamId, whole.subarray(frameHeadBytes, end));
+  writeFrameHead(whole, end - frameHeadBytes, frameType.headers, frameFlag.endHeaders | frameFlag.endStream, streamId);
+  return whole.subarray(0, end);
+}
+
+function inFrames(streamId: number, block: Buffer): Buffer {
   const parts: Buffer[] = [];
-  for (let from = 0; from === 0 || from < block.length; from += defaultMaxFrameBytes) {
+  for (let from = 0; from < block.length; from += defaultMaxFrameBytes) {
     const piece = block.subarray(from, from + defaultMaxFrameBytes);
     const end = from + piece.length === block.length ? frameFlag.endHeaders : 0;
-    const head =
-      from === 0
-        ? frameOf(frameType.headers, end | frameFlag.endStream, streamId, 0, piece.length)
-        : frameOf(frameType.continuation, end, streamId, 0, piece.length);
+    const head = Buffer.allocUnsafe(frameHeadBytes);
+    if (from === 0) writeFrameHead(head, piece.length, frameType.headers, end | frameFlag.endStream, streamId);
+    else writeFrameHead(head, piece.length, frameType.continuation, end, streamId);
     parts.push(head, piece);
   }
   return Buffer.concat(parts);
@@ -68,12 +81,16 @@ function withNumber(type: number, streamId: number, value: number): Buffer {
   return frame;
 }
 
-/** A frame with `room` zero bytes of payload; `length` says more if the rest of it follows by itself. */
-function frameOf(type: number, flags: number, streamId: number, room: number, length = room): Buffer {
+/** A frame with `room` zero bytes of payload. */
+function frameOf(type: number, flags: number, streamId: number, room: number): Buffer {
   const frame = Buffer.alloc(frameHeadBytes + room);
+  writeFrameHead(frame, room, type, flags, streamId);
+  return frame;
+}
+
+function writeFrameHead(frame: Buffer, length: number, type: number, flags: number, streamId: number): void {
   frame.writeUIntBE(length, 0, 3);
   frame[3] = type;
   frame[4] = flags;
   frame.writeUInt32BE(streamId, 5);
-  return frame;
 }

@@ -13,6 +13,9 @@ import {
   encodeSettingsAck,
   encodeWindowUpdate,
 } from '../../../src/protocol/http2/frame-writer.ts';
+import { HeaderDecoder } from '../../../src/protocol/http2/header-decoder.ts';
+import { noTable } from '../../../src/protocol/http2/header-encoder.ts';
+import type { RawHeaders } from '../../../src/protocol/raw-headers.ts';
 
 const opaque = Buffer.from('12345678');
 
@@ -193,12 +196,45 @@ describe('FrameReader', () => {
 });
 
 describe('encodeRequestHead', () => {
-  for (const size of [0, 1, 16_384, 16_385, 40_000]) {
-    it(`cuts a block of ${size} bytes into frames that the peer must take`, () => {
-      const block = Buffer.alloc(size, 7);
-      expect(read([encodeRequestHead(5, block)], 100_000)).to.deep.equal([
-        { type: 'headers', streamId: 5, block, isEnd: true },
+  for (const size of [0, 1, 16_377, 16_378, 16_379, 40_000]) {
+    it(`cuts a block with a value of ${size} bytes into frames that the peer must take`, () => {
+      const headers: RawHeaders = [
+        [':method', 'GET'],
+        ['x', 'y'.repeat(size)],
+      ];
+      const frames = read([encodeRequestHead(5, headers, false)], 100_000);
+      expect(frames.map((frame) => (frame.type === 'headers' ? decoded(frame.block) : frame))).to.deep.equal([headers]);
+      expect(frames.map((frame) => frame.type === 'headers' && [frame.streamId, frame.isEnd])).to.deep.equal([
+        [5, true],
       ]);
     });
   }
+
+  it('uses as few frames as there can be', () => {
+    const framesOf = (size: number): number[] => {
+      const bytes = encodeRequestHead(1, [['x', 'y'.repeat(size)]], false);
+      const lengths: number[] = [];
+      for (let at = 0; at < bytes.length; at += 9 + (lengths.at(-1) ?? 0)) lengths.push(bytes.readUIntBE(at, 3));
+      return lengths;
+    };
+    expect([framesOf(16_378), framesOf(16_379), framesOf(2 * 16_384 - 7)]).to.deep.equal([
+      [16_384],
+      [16_384, 1],
+      [16_384, 16_384],
+    ]);
+  });
+
+  it('tells the peer to keep no table in front of the first block', () => {
+    const headers: RawHeaders = [['x', 'y']];
+    const first = encodeRequestHead(1, headers, true);
+    const second = encodeRequestHead(3, headers, false);
+    expect([first.readUIntBE(0, 3), first.subarray(9)]).to.deep.equal([
+      second.length - 9 + 1,
+      Buffer.concat([noTable, second.subarray(9)]),
+    ]);
+  });
 });
+
+function decoded(block: Buffer): RawHeaders {
+  return new HeaderDecoder({ maxListBytes: 100_000 }).decode(block).headers;
+}
