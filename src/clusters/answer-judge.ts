@@ -1,6 +1,7 @@
 // Some answers of an apiserver are about kexer, not about its caller: the credential that carried the call was refused, or there is no apiserver
 // behind the address. A judge knows them and what the caller is told instead; the guard holds an answer back until that is known.
 
+import { ownBytes } from '../base/own-bytes.ts';
 import type { AnswerController, AnswerSink } from '../kube/client.ts';
 import type { StatusError } from '../kube/status.ts';
 import type { RawHeaders } from '../protocol/raw-headers.ts';
@@ -54,7 +55,7 @@ export class AnswerGuard implements AnswerSink {
       this.#sink.onData(chunk);
       return;
     }
-    held.chunks.push(chunk);
+    held.chunks.push(ownBytes(chunk));
     held.size += chunk.length;
     if (held.size <= maxRefusalBytes) return;
     const refusal = this.#refusalOf(held);

@@ -2,8 +2,9 @@
 // paused, held, at most the stream's window of it. The stream's window is all that a slow reader can take: the connection's is given back at
 // once, so others on it go on. Ends cleanly only by END_STREAM with as many bytes as were announced.
 
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 
+import { ownBytes } from '../base/own-bytes.ts';
 import { errorCode } from '../protocol/http2/frame.ts';
 import { getHeader, type RawHeader, type RawHeaders } from '../protocol/raw-headers.ts';
 import { type AnswerHead, answerHead, requestFields } from './http2-head.ts';
@@ -166,9 +167,8 @@ export class Http2Exchange implements AnswerController {
       }
     }
     if (bytes.length > 0) {
-      const own = ownBytes(bytes);
-      if (this.#isPaused || this.#held !== undefined) (this.#held ??= []).push(own);
-      else this.#sink.onData(own);
+      if (this.#isPaused || this.#held !== undefined) (this.#held ??= []).push(ownBytes(bytes));
+      else this.#sink.onData(bytes);
     }
     this.#credit();
   }
@@ -259,14 +259,6 @@ export function connectionError(message: string): Error {
 
 function headless(): Error {
   return Object.assign(new Error('the answer has no head'), { code: 'HPE_INVALID_CONSTANT' });
-}
-
-/** A short piece would keep the whole chunk it came in, with pieces of other streams, for as long as it waits somewhere. */
-function ownBytes(bytes: Buffer): Buffer {
-  if (bytes.length * 2 > bytes.buffer.byteLength) return bytes;
-  const own = Buffer.allocUnsafeSlow(bytes.length);
-  bytes.copy(own);
-  return own;
 }
 
 function announcedBytes({ status, headers }: AnswerHead): number {

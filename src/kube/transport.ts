@@ -19,6 +19,7 @@ import { departure, TunnelAgent } from './tunnel-agent.ts';
 /** Receives a streamed answer: `onHead`, `onData` …, then exactly one of `onEnd` and `onError`. */
 export interface AnswerSink {
   onHead(answer: { status: number; reason: string; headers: RawHeaders }, controller: AnswerController): void;
+  /** @param chunk may be a small part of a large read: who keeps it beyond this turn of the event loop takes a copy (`ownBytes`). */
   onData(chunk: Buffer): void;
   onEnd(): void;
   /**

@@ -6,6 +6,7 @@
 
 import type { Buffer } from 'node:buffer';
 
+import { ownBytes } from '../base/own-bytes.ts';
 import { sharedYoungGarbage } from '../base/young-garbage.ts';
 import type { AnyResponse } from '../net/http-answer.ts';
 import { headRoomBytes, sharedStages, smallStageBytes, type StagePool } from '../net/write-stage.ts';
@@ -58,7 +59,7 @@ export class AnswerBody {
     this.#onDrain = () => this.#release();
   }
 
-  /** The bytes are the caller's no more: a short body passes them on by reference. */
+  /** The bytes are the caller's no more. A short body keeps them for as long as its client does not read. */
   write(chunk: Buffer): void {
     if (this.#isClosed || this.#response.destroyed) return;
     this.#bytes += chunk.length;
@@ -67,8 +68,9 @@ export class AnswerBody {
       if (this.#leavingBytes + this.#stagedBytes >= highWaterBytes) this.#hold();
       return;
     }
+    const own = ownBytes(chunk);
     // The two kinds of response declare `write` differently; both tell whether more may come.
-    const wantsMore: boolean = 'stream' in this.#response ? this.#response.write(chunk) : this.#response.write(chunk);
+    const wantsMore: boolean = 'stream' in this.#response ? this.#response.write(own) : this.#response.write(own);
     if (!wantsMore) this.#hold();
   }
 
