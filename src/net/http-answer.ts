@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 
 import type { Clock } from '../base/clock.ts';
 import { encodeResponseHead } from '../protocol/http-head.ts';
-import type { RawHeaders } from '../protocol/raw-headers.ts';
+import { hasHeader, type RawHeaders, toRawHeaders } from '../protocol/raw-headers.ts';
 
 export type AnyResponse = ServerResponse | Http2ServerResponse;
 
@@ -35,6 +35,45 @@ export function setHead(response: AnyResponse, status: number, headers: RawHeade
   for (const { name, values } of byName.values()) {
     response.setHeader(name, values.length === 1 ? (values[0] ?? '') : values);
   }
+}
+
+export interface AnswerHead {
+  readonly status: number;
+  readonly headers: RawHeaders;
+}
+
+/** Whether nobody can be answered any more. */
+export function isGone(response: AnyResponse): boolean {
+  return 'stream' in response ? response.stream.destroyed : response.destroyed;
+}
+
+/** Sends a head as {@link flushHead} does. Nothing may have been set before. @throws what Node says of a header that may not be sent. */
+export function sendHead(response: AnyResponse, { status, headers }: AnswerHead): void {
+  if ('stream' in response) setHead(response, status, headers);
+  else response.writeHead(status, toRawHeaders(headers));
+  flushHead(response);
+}
+
+/**
+ * An answer all of which has come, in one write. A body is given its length where the head has none, so that it needs no chunks.
+ * @param body undefined: none came, as for HEAD. @throws as {@link sendHead}, before anything is written.
+ */
+export function sendWholeAnswer(
+  response: AnyResponse,
+  { status, headers }: AnswerHead,
+  body: Buffer | undefined,
+): void {
+  if ('stream' in response) {
+    setHead(response, status, headers);
+    if (body === undefined) response.end();
+    else response.end(body);
+    return;
+  }
+  const flat = toRawHeaders(headers);
+  const hasBody = status !== 204 && status !== 304 && response.req.method !== 'HEAD';
+  if (hasBody && !hasHeader(headers, 'Content-Length')) flat.push('Content-Length', String(body?.length ?? 0));
+  response.writeHead(status, flat);
+  response.end(body);
 }
 
 /** The whole answer. Nothing may have been written before; does nothing if the client has left. */

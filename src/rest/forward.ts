@@ -9,7 +9,7 @@ import { KexerError } from '../base/errors.ts';
 import type { Call } from '../clusters/call.ts';
 import type { AnswerController, AnswerSink } from '../kube/client.ts';
 import { diedBeforeAnswer } from '../kube/transport-error.ts';
-import { abortResponse, flushHead, setHead } from '../net/http-answer.ts';
+import { abortResponse, isGone, sendHead, sendWholeAnswer } from '../net/http-answer.ts';
 import { requestFraming, type RequestFraming } from '../protocol/framing.ts';
 import { listItems, type RawHeaders } from '../protocol/raw-headers.ts';
 
@@ -83,12 +83,22 @@ function forwardOnce(
   });
 }
 
+/** A head, and the first piece of its body, that have not been sent. */
+interface HeldAnswer {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  first: Buffer | undefined;
+}
+
 /** From the apiserver's answer to the client's response. */
 class AnswerRelay implements AnswerSink {
   readonly #call: Call;
   readonly #response: AnyResponse;
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
+  /** Until the turn of the event loop in which it came is over: as a rule the whole answer has come by then and leaves as one. */
+  #held: HeldAnswer | undefined;
+  #source: AnswerController | undefined;
   #body: AnswerBody | undefined;
   #forget: () => void;
 
@@ -97,6 +107,8 @@ class AnswerRelay implements AnswerSink {
     this.#response = response;
     this.#resolve = resolve;
     this.#reject = reject;
+    this.#held = undefined;
+    this.#source = undefined;
     this.#body = undefined;
     this.#forget = () => {};
   }
@@ -122,31 +134,42 @@ class AnswerRelay implements AnswerSink {
         return;
       }
     }
-    try {
-      setHead(this.#response, answer.status, answerHeaders(answer.headers));
-      // At once: a watch may be silent for minutes after its head.
-      flushHead(this.#response);
-      this.#body = new AnswerBody({ response: this.#response, source: controller });
-    } catch (cause) {
-      controller.abort(
-        new KexerError('badGateway', 'Cannot pass on the answer: it has a header that may not be sent', { cause }),
-      );
-    }
+    this.#source = controller;
+    this.#held = { status: answer.status, headers: answerHeaders(answer.headers), first: undefined };
+    // At the end of this turn: a watch may be silent for minutes after its head.
+    setImmediate(() => this.#release());
   }
 
   onData(chunk: Buffer): void {
+    const held = this.#held;
+    if (held !== undefined && held.first === undefined) {
+      held.first = chunk;
+      return;
+    }
+    this.#release();
     this.#body?.write(chunk);
   }
 
   onEnd(): void {
     this.#forget();
-    if (this.#body === undefined) this.#response.end();
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) {
+      try {
+        if (!isGone(this.#response)) sendWholeAnswer(this.#response, held, held.first);
+      } catch (cause) {
+        this.#reject(unsendable(cause));
+        return;
+      }
+    } else if (this.#body === undefined) this.#response.end();
     else this.#body.end();
     this.#resolve();
   }
 
   onError(error: Error): void {
     this.#forget();
+    // What had begun to come was an answer, and a broken one, whether or not any of it has left.
+    this.#release();
     this.#body?.close();
     if (!this.#response.headersSent) {
       this.#reject(error);
@@ -155,6 +178,27 @@ class AnswerRelay implements AnswerSink {
     abortResponse(this.#response);
     this.#resolve();
   }
+
+  /** Sends what is held; from here on pieces leave as they come. */
+  #release(): void {
+    const held = this.#held;
+    const source = this.#source;
+    if (held === undefined || source === undefined) return;
+    this.#held = undefined;
+    if (isGone(this.#response)) return;
+    try {
+      sendHead(this.#response, held);
+    } catch (cause) {
+      source.abort(unsendable(cause));
+      return;
+    }
+    this.#body = new AnswerBody({ response: this.#response, source });
+    if (held.first !== undefined) this.#body.write(held.first);
+  }
+}
+
+function unsendable(cause: unknown): KexerError {
+  return new KexerError('badGateway', 'Cannot pass on the answer: it has a header that may not be sent', { cause });
 }
 
 /** Headers that concern the connection to the apiserver and not its answer. */
@@ -170,6 +214,9 @@ const hopByHop = new Set([
 ]);
 
 function answerHeaders(headers: RawHeaders): RawHeaders {
-  const nominated = new Set(listItems(headers, 'Connection').map((name) => name.toLowerCase()));
-  return headers.filter(([name]) => !hopByHop.has(name.toLowerCase()) && !nominated.has(name.toLowerCase()));
+  const nominated = listItems(headers, 'Connection').map((name) => name.toLowerCase());
+  return headers.filter(([name]) => {
+    const key = name.toLowerCase();
+    return !hopByHop.has(key) && !nominated.includes(key);
+  });
 }
