@@ -59,7 +59,7 @@ export class ClusterCalls {
 
   #stream(
     call: Call,
-    request: ApiRequest & { body?: Readable | undefined; isLong?: boolean },
+    request: ApiRequest & { body?: Readable | undefined; sharesConnection?: boolean },
     sink: AnswerSink,
   ): AnswerController {
     const judge = this.#deps.judgeOf(call);

@@ -142,12 +142,12 @@ export interface Cluster {
   ): Promise<ApiAnswer>;
 
   /**
-   * One exchange as the caller, streamed both ways, without deadlines. What fails goes to the sink, exactly once. With `isLong` the answer may
-   * last and mostly be silent, as a watch's does: it may share a connection with others.
+   * One exchange as the caller, streamed both ways, without deadlines. What fails goes to the sink, exactly once. With
+   * `sharesConnection` it may go over a connection that carries others: a watch, or one object.
    */
   stream(
     call: Call,
-    request: ApiRequest & { body?: Readable | undefined; isLong?: boolean },
+    request: ApiRequest & { body?: Readable | undefined; sharesConnection?: boolean },
     sink: AnswerSink,
   ): AnswerController;
 

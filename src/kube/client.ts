@@ -1,8 +1,7 @@
 // A client of one apiserver endpoint with one credential: kept-alive HTTP/1.1 connections, one request at a time each, and HTTP/2 ones that
-// long answers share. Kexer has up to
-// three for a cluster, never mixed: its own (reviews, informers), the impersonator's, and one without a credential whose requests carry
-// their caller's token. TLS state is per client, so no connection with a client certificate can carry another's request. Raw paths and
-// header lists go out as they are given; only Host, framing and the credential are added here.
+// watches and single objects share. Kexer has up to three for a cluster, never mixed: its own (reviews, informers), the impersonator's, and one
+// without a credential whose requests carry their caller's token. TLS state is per client, so no connection with a client certificate can
+// carry another's request. Raw paths and header lists go out as they are given; only Host, framing and the credential are added here.
 
 import type { Readable } from 'node:stream';
 
@@ -83,7 +82,7 @@ export class KubeClient {
       /** `User-Agent` of kexer's own calls (json); raw requests carry what their headers say. */
       userAgent: string;
       connectTimeoutMs?: number;
-      /** Whether long answers may share connections, where the endpoint speaks HTTP/2. Default: not. */
+      /** Whether answers may share connections, where the endpoint speaks HTTP/2. Default: not. */
       isHttp2Used?: boolean;
     },
   ) {
@@ -214,38 +213,56 @@ export class KubeClient {
   }
 
   /**
-   * One exchange, streamed both ways, without deadlines: the caller aborts. `onError` never comes before this returns. With `isLong` the
-   * answer may last and mostly be silent, as a watch's does.
+   * One exchange, streamed both ways, without deadlines: the caller aborts. `onError` never comes before this returns. With `sharesConnection` a GET
+   * may go over a connection that carries others: for what is silent for long, as a watch, or short, as one object. What is large and is read
+   * at its client's pace is better off by itself.
    */
   stream(
     request: RawRequest & {
       body?: Readable | Buffer | undefined;
       contentLength?: number | undefined;
-      isLong?: boolean;
+      sharesConnection?: boolean;
     },
     sink: AnswerSink,
   ): AnswerController {
     const deferred = new DeferredController(sink, this.#onUnauthorized);
-    this.#prepare()
-      .then(({ transports, headers }) => {
+    if (this.#credential.kind === 'none' && !this.#isClosed) {
+      // Nothing has to be read first: most calls of users.
+      deferred.start(() => this.#dispatch(this.#transports(undefined), [], request, deferred));
+      return deferred;
+    }
+    Promise.all([this.#certificate(), this.#headers()])
+      .then(([certificate, headers]) => {
         if (deferred.isAborted) return;
-        const { http1, http2 } = transports;
-        deferred.attach(
-          (request.isLong === true ? (http2 ?? http1) : http1).dispatch(
-            {
-              method: request.method,
-              target: request.target,
-              // The credential of this client alone decides who calls; `none` leaves the caller's token where it is.
-              headers: headers.length === 0 ? request.headers : withCredential(request.headers, headers),
-              body: request.body,
-              contentLength: request.contentLength,
-            },
-            deferred,
-          ),
-        );
+        if (this.#isClosed) throw new KexerError('draining', 'Cannot send a request: the client is closed');
+        deferred.attach(this.#dispatch(this.#transports(certificate), headers, request, deferred));
       })
       .catch((error: unknown) => deferred.onError(error instanceof Error ? error : new Error(String(error))));
     return deferred;
+  }
+
+  #dispatch(
+    { http1, http2 }: Transports,
+    credential: RawHeaders,
+    request: RawRequest & {
+      body?: Readable | Buffer | undefined;
+      contentLength?: number | undefined;
+      sharesConnection?: boolean;
+    },
+    sink: AnswerSink,
+  ): AnswerController {
+    const transport = request.sharesConnection === true ? (http2 ?? http1) : http1;
+    return transport.dispatch(
+      {
+        method: request.method,
+        target: request.target,
+        // The credential of this client alone decides who calls; `none` leaves the caller's token where it is.
+        headers: credential.length === 0 ? request.headers : withCredential(request.headers, credential),
+        body: request.body,
+        contentLength: request.contentLength,
+      },
+      sink,
+    );
   }
 
   /** For upgrades, which need a connection of their own. */
@@ -282,19 +299,16 @@ export class KubeClient {
     await this.#transport?.http1.destroy();
   }
 
-  async #prepare(): Promise<{ transports: Transports; headers: RawHeaders }> {
-    const [certificate, headers] = await Promise.all([this.#certificate(), this.#headers()]);
-    if (this.#isClosed) throw new KexerError('draining', 'Cannot send a request: the client is closed');
+  #transports(certificate: { cert: string; key: string; version: string } | undefined): Transports {
     const version = certificate?.version ?? '';
-    if (this.#transport?.version !== version) {
-      // The old connections end when their last exchange has: a watch may still run on one.
-      release(this.#transport);
-      const options = { endpoint: this.endpoint, certificate, connectTimeoutMs: this.#connectTimeoutMs };
-      const http1 = new Transport(options);
-      const http2 = this.#isHttp2Used ? new Http2Transport({ clock: this.#clock, http1 }, options) : undefined;
-      this.#transport = { version, http1, http2 };
-    }
-    return { transports: this.#transport, headers };
+    if (this.#transport?.version === version) return this.#transport;
+    // The old connections end when their last exchange has: a watch may still run on one.
+    release(this.#transport);
+    const options = { endpoint: this.endpoint, certificate, connectTimeoutMs: this.#connectTimeoutMs };
+    const http1 = new Transport(options);
+    const http2 = this.#isHttp2Used ? new Http2Transport({ clock: this.#clock, http1 }, options) : undefined;
+    this.#transport = { version, http1, http2 };
+    return this.#transport;
   }
 
   async #certificate(): Promise<{ cert: string; key: string; version: string } | undefined> {
@@ -333,12 +347,14 @@ function withCredential(headers: RawHeaders, credential: RawHeaders): RawHeaders
   return [...withoutHeaders(headers, 'Authorization'), ...credential];
 }
 
-/** Stands for an exchange whose credential is still being read; from then on passes everything through. */
+/** Stands for an exchange that may not have begun, its credential being read; from then on passes everything through. */
 class DeferredController implements AnswerController, AnswerSink {
   readonly #sink: AnswerSink;
   readonly #onUnauthorized: () => void;
   #inner: AnswerController | undefined;
   #isPaused: boolean;
+  #isStarting: boolean;
+  /** Or over before it began. */
   isAborted: boolean;
 
   constructor(sink: AnswerSink, onUnauthorized: () => void) {
@@ -346,7 +362,19 @@ class DeferredController implements AnswerController, AnswerSink {
     this.#onUnauthorized = onUnauthorized;
     this.#inner = undefined;
     this.#isPaused = false;
+    this.#isStarting = false;
     this.isAborted = false;
+  }
+
+  /** Begins the exchange at once. What cannot even be written is told later: nobody expects it before `stream` has returned. */
+  start(dispatch: () => AnswerController): void {
+    this.#isStarting = true;
+    try {
+      this.#inner = dispatch();
+    } catch (error) {
+      this.onError(error instanceof Error ? error : new Error(String(error)));
+    }
+    this.#isStarting = false;
   }
 
   attach(inner: AnswerController): void {
@@ -385,7 +413,12 @@ class DeferredController implements AnswerController, AnswerSink {
   }
 
   onError(error: Error): void {
-    this.#sink.onError(error);
+    if (!this.#isStarting) {
+      this.#sink.onError(error);
+      return;
+    }
+    this.isAborted = true;
+    queueMicrotask(() => this.#sink.onError(error));
   }
 }
 

@@ -71,7 +71,7 @@ function forwardOnce(
         method: call.method,
         target: call.inner.target,
         headers: call.headers,
-        isLong: call.inner.info.verb === 'watch',
+        sharesConnection: isSilentOrShort(call),
         ...(framing.kind === 'none'
           ? {}
           : { body: requestBody(request, framing.kind === 'length' ? 0 : maxBodyBytes) }),
@@ -81,6 +81,16 @@ function forwardOnce(
     );
     relay.attach(controller, call.signal);
   });
+}
+
+/**
+ * A watch is silent for long, and one object is at most what etcd holds. A list of any length, and whatever is behind `proxy`, would take the place of
+ * others on a connection for as long as its client reads.
+ */
+function isSilentOrShort({ method, inner }: Call): boolean {
+  const { isResourceRequest, verb, name, subresource } = inner.info;
+  if (method !== 'GET' || !isResourceRequest || subresource === 'proxy') return false;
+  return verb === 'watch' || (verb === 'get' && name !== '');
 }
 
 /** A head, and the first piece of its body, that have not been sent. */

@@ -90,9 +90,9 @@ describe('KubeClient, long answers beside short ones', () => {
     );
     scope.current.add(() => client.close());
     const answers: RecordedAnswer[] = [];
-    for (const isLong of [false, true]) {
+    for (const sharesConnection of [false, true]) {
       const answer = new RecordedAnswer();
-      client.stream({ method: 'GET', target: '/a%2Fb/../c//?x=%zz;y', headers: sent, isLong }, answer);
+      client.stream({ method: 'GET', target: '/a%2Fb/../c//?x=%zz;y', headers: sent, sharesConnection }, answer);
       answers.push(await answer.whenOver());
     }
     return { answers, seen, authority: new URL(endpoint.url).host };
@@ -147,7 +147,7 @@ describe('KubeClient, long answers beside short ones', () => {
     scope.current.add(() => client.close());
     const answer = new RecordedAnswer();
     const value = 'v'.repeat(40_000);
-    client.stream({ method: 'GET', target: '/', headers: [['X-Long', value]], isLong: true }, answer);
+    client.stream({ method: 'GET', target: '/', headers: [['X-Long', value]], sharesConnection: true }, answer);
     expect((await answer.whenOver()).status).to.equal(203);
     expect(getAllHeaders(seen[0]?.headers ?? [], 'x-long')).to.deep.equal([value]);
   });
