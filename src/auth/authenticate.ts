@@ -30,11 +30,21 @@ export class Authenticator {
   readonly #trust: TrustSource;
   readonly #tokens: Pick<TokenAuthenticator, 'authenticate'>;
   readonly #clock: Clock;
+  /** In their order. */
+  readonly #ways: readonly ((input: AuthenticationInput) => Caller | undefined | Promise<Caller | undefined>)[];
+  /** By whom the authenticators name: a remembered token names the same one each time, and so does what is made of it. */
+  readonly #admittedUsers: WeakMap<UserInfo, UserInfo>;
 
   constructor(deps: { trust: TrustSource; tokens: Pick<TokenAuthenticator, 'authenticate'>; clock: Clock }) {
     this.#trust = deps.trust;
     this.#tokens = deps.tokens;
     this.#clock = deps.clock;
+    this.#ways = [
+      (input) => this.#byFrontProxy(input),
+      (input) => this.#byCertificate(input),
+      (input) => this.#byToken(input),
+    ];
+    this.#admittedUsers = new WeakMap();
   }
 
   /** The ConfigMap with the CAs was looked for; before that no certificate counts. */
@@ -48,15 +58,11 @@ export class Authenticator {
    */
   async authenticate(input: AuthenticationInput): Promise<Caller> {
     const objections: unknown[] = [];
-    const ways: (() => Caller | undefined | Promise<Caller | undefined>)[] = [
-      () => this.#byFrontProxy(input),
-      () => this.#byCertificate(input),
-      () => this.#byToken(input),
-    ];
-    for (const way of ways) {
+    for (const way of this.#ways) {
       try {
-        const caller = await way();
-        if (caller !== undefined) return admitted(caller);
+        const found = way(input);
+        const caller = found instanceof Promise ? await found : found;
+        if (caller !== undefined) return this.#admitted(caller);
       } catch (error) {
         if (isNoAnswer(error)) throw error;
         objections.push(error);
@@ -65,6 +71,17 @@ export class Authenticator {
     throw new StatusError(unauthorized(), {
       cause: new AggregateError(objections, objections.length === 0 ? 'no credential' : ''),
     });
+  }
+
+  #admitted(caller: Caller): Caller {
+    const { user } = caller;
+    if (isAnonymous(user)) throw new KexerError('unauthenticated', 'Cannot serve an anonymous user');
+    let admitted = this.#admittedUsers.get(user);
+    if (admitted === undefined) {
+      admitted = withAuthenticatedGroup(user);
+      this.#admittedUsers.set(user, admitted);
+    }
+    return { ...caller, user: admitted };
   }
 
   #byFrontProxy({ peer, headers }: AuthenticationInput): Caller | undefined {
@@ -109,11 +126,6 @@ function isNoAnswer(error: unknown): boolean {
   if (error instanceof StatusError) return error.status.code === 429;
   const code = codeOf(error);
   return code === 'unreachable' || code === 'timeout' || code === 'tls' || code === 'cut' || code === 'draining';
-}
-
-function admitted(caller: Caller): Caller {
-  if (isAnonymous(caller.user)) throw new KexerError('unauthenticated', 'Cannot serve an anonymous user');
-  return { ...caller, user: withAuthenticatedGroup(caller.user) };
 }
 
 function isAnonymous(user: UserInfo): boolean {

@@ -4,9 +4,9 @@
 import type { Clock } from '../base/clock.ts';
 import { codeOf } from '../base/errors.ts';
 import { SingleFlight, TtlCache } from '../base/ttl-cache.ts';
-import { type AccessAnswer, type AccessQuestion, accessReviewSpec, type Reviews } from '../kube/reviews.ts';
+import type { AccessAnswer, AccessQuestion, Reviews } from '../kube/reviews.ts';
 import { forbiddenAction, internalError, StatusError, tooManyRequests } from '../kube/status.ts';
-import { groupMasters, type UserInfo } from '../kube/user.ts';
+import { groupMasters, type UserInfo, userToReviewSpec } from '../kube/user.ts';
 
 export type { AccessAnswer, AccessQuestion } from '../kube/reviews.ts';
 
@@ -44,6 +44,7 @@ export class Authorizer {
   readonly #maxInFlight: number;
   readonly #cache: TtlCache<AccessAnswer>;
   readonly #flights: SingleFlight<AccessAnswer>;
+  readonly #userKeys: WeakMap<UserInfo, string>;
   readonly #counts: { -readonly [K in keyof AccessCounts]: number };
 
   constructor(deps: { reviews: Pick<Reviews, 'reviewAccess'>; clock: Clock }, options: { maxInFlight?: number } = {}) {
@@ -51,6 +52,7 @@ export class Authorizer {
     this.#maxInFlight = options.maxInFlight ?? defaultMaxInFlight;
     this.#cache = new TtlCache({ clock: deps.clock }, { maxEntries });
     this.#flights = new SingleFlight();
+    this.#userKeys = new WeakMap();
     this.#counts = { hit: 0, joined: 0, miss: 0, refused: 0 };
   }
 
@@ -67,7 +69,7 @@ export class Authorizer {
   /** The bare answer. @throws StatusError 500 if the review failed, 429 if too many are under way; KexerError unreachable, timeout. */
   async review(user: UserInfo, question: AccessQuestion): Promise<AccessAnswer> {
     if (user.groups.includes(groupMasters)) return privileged;
-    const key = keyOf(user, question);
+    const key = keyOf(question, this.#keyOf(user));
     const known = this.#cache.get(key);
     if (known !== undefined) {
       this.#counts.hit += 1;
@@ -79,7 +81,19 @@ export class Authorizer {
 
   /** Whether an allowing answer is remembered, so that work may start before `authorize` resolves. */
   isRemembered(user: UserInfo, question: AccessQuestion): boolean {
-    return user.groups.includes(groupMasters) || this.#cache.get(keyOf(user, question))?.isAllowed === true;
+    return (
+      user.groups.includes(groupMasters) || this.#cache.get(keyOf(question, this.#keyOf(user)))?.isAllowed === true
+    );
+  }
+
+  /** A user is a value: the same one, as of a token that is remembered, is written once. */
+  #keyOf(user: UserInfo): string {
+    let key = this.#userKeys.get(user);
+    if (key === undefined) {
+      key = JSON.stringify(userToReviewSpec(user));
+      this.#userKeys.set(user, key);
+    }
+    return key;
   }
 
   async #ask(key: string, user: UserInfo, question: AccessQuestion): Promise<AccessAnswer> {
@@ -112,8 +126,11 @@ function refusalOf(error: unknown): unknown {
   return new StatusError(internalError(text), { cause: error });
 }
 
-function keyOf(user: UserInfo, question: AccessQuestion): string {
-  return JSON.stringify(accessReviewSpec(user, question));
+/** Texts in JSON, so that no two questions have one key whatever is in their parts. */
+function keyOf(question: AccessQuestion, userKey: string): string {
+  const { isResourceRequest, path, verb, apiGroup, apiVersion, resource, subresource, namespace, name } = question;
+  const asked = isResourceRequest ? [namespace, verb, apiGroup, apiVersion, resource, subresource, name] : [path, verb];
+  return `${JSON.stringify(asked)} ${userKey}`;
 }
 
 /** Webhook authorizer: shouldCache. */

@@ -39,6 +39,9 @@ const identityPrefixes = ['impersonate-', 'x-remote-'] as const;
 const wayNames: ReadonlySet<string> = new Set(['forwarded', 'x-real-ip', 'audit-id']);
 const wayPrefixes = ['x-forwarded-'] as const;
 
+const alwaysStripped: ReadonlySet<string> = new Set([...hopByHop, ...identityNames, ...wayNames]);
+const strippedPrefixes: readonly string[] = [...identityPrefixes, ...wayPrefixes];
+
 const webSocketProtocol = 'sec-websocket-protocol';
 
 /**
@@ -50,32 +53,34 @@ export function outgoingHeaders(
   identity: RawHeaders,
   remote: RemoteHeaderNames = { names: [], prefixes: [] },
 ): RawHeader[] {
-  const nominated = new Set(listItems(inbound, 'Connection').map((name) => name.toLowerCase()));
-  const remoteNames = new Set(remote.names.map((name) => name.toLowerCase()));
+  const nominated = listItems(inbound, 'Connection').map((name) => name.toLowerCase());
+  const remoteNames = remote.names.map((name) => name.toLowerCase());
   const remotePrefixes = remote.prefixes.map((prefix) => prefix.toLowerCase());
 
-  const isStripped = (name: string): boolean =>
-    nominated.has(name) ||
-    hopByHop.has(name) ||
-    identityNames.has(name) ||
-    identityPrefixes.some((prefix) => name.startsWith(prefix)) ||
-    remoteNames.has(name) ||
-    remotePrefixes.some((prefix) => name.startsWith(prefix)) ||
-    wayNames.has(name) ||
-    wayPrefixes.some((prefix) => name.startsWith(prefix));
-
   const kept: RawHeader[] = [];
-  for (const [name, value] of inbound) {
+  for (const header of inbound) {
+    const [name, value] = header;
     const lower = name.toLowerCase();
-    if (isStripped(lower)) continue;
+    const isStripped =
+      nominated.includes(lower) ||
+      alwaysStripped.has(lower) ||
+      remoteNames.includes(lower) ||
+      startsWithAny(lower, strippedPrefixes) ||
+      startsWithAny(lower, remotePrefixes);
+    if (isStripped) continue;
     if (lower !== webSocketProtocol) {
-      kept.push([name, value]);
+      kept.push(header);
       continue;
     }
     const protocols = withoutBearer(value);
     if (protocols !== '') kept.push([name, protocols]);
   }
-  return [...kept, ...identity];
+  return kept.concat(identity);
+}
+
+function startsWithAny(name: string, prefixes: readonly string[]): boolean {
+  for (const prefix of prefixes) if (name.startsWith(prefix)) return true;
+  return false;
 }
 
 /** One line of Sec-WebSocket-Protocol; as it stands if it has no token, so that its bytes change only where they must. */

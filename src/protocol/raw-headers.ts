@@ -23,13 +23,21 @@ export function toRawHeaders(headers: RawHeaders): string[] {
 /** The first value under `name` (any case). */
 export function getHeader(headers: RawHeaders, name: string): string | undefined {
   const wanted = name.toLowerCase();
-  return headers.find(([key]) => key.toLowerCase() === wanted)?.[1];
+  for (const header of headers) if (isNamed(header, wanted)) return header[1];
+  return undefined;
 }
 
 /** All values under `name` (any case), one an occurrence, in order; commas inside stay. */
 export function getAllHeaders(headers: RawHeaders, name: string): string[] {
   const wanted = name.toLowerCase();
-  return headers.filter(([key]) => key.toLowerCase() === wanted).map(([, value]) => value);
+  const values: string[] = [];
+  for (const header of headers) if (isNamed(header, wanted)) values.push(header[1]);
+  return values;
+}
+
+/** Names are as long in lower case as they are; most differ in that, and need no copy to be compared. */
+function isNamed([name]: RawHeader, wanted: string): boolean {
+  return name.length === wanted.length && name.toLowerCase() === wanted;
 }
 
 export function hasHeader(headers: RawHeaders, name: string): boolean {
@@ -38,7 +46,9 @@ export function hasHeader(headers: RawHeaders, name: string): boolean {
 
 /** The items of a comma-separated list over all lines of `name`, trimmed, empty ones left out, case kept. */
 export function listItems(headers: RawHeaders, name: string): string[] {
-  return getAllHeaders(headers, name)
+  const values = getAllHeaders(headers, name);
+  if (values.length === 0) return values;
+  return values
     .flatMap((value) => value.split(','))
     .map(trimSpace)
     .filter((item) => item !== '');
@@ -52,8 +62,8 @@ export function hasToken(headers: RawHeaders, name: string, token: string): bool
 
 /** A copy without any header of these names (any case). */
 export function withoutHeaders(headers: RawHeaders, ...names: readonly string[]): RawHeader[] {
-  const unwanted = new Set(names.map((name) => name.toLowerCase()));
-  return headers.filter(([key]) => !unwanted.has(key.toLowerCase()));
+  const unwanted = names.map((name) => name.toLowerCase());
+  return headers.filter(([key]) => !unwanted.includes(key.toLowerCase()));
 }
 
 /** A copy in which `name` occurs once, with `value`, at the end. */

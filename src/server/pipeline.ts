@@ -48,7 +48,9 @@ export class Pipeline {
     try {
       for (const filter of this.#filters) {
         context.stage = filter.name;
-        await filter.apply(context);
+        const applied = filter.apply(context);
+        // Most are done at once: a turn of the queue for each would cost more than they do.
+        if (applied !== undefined) await applied;
         // Nobody waits any more: whatever would follow (reviews, calls) would be work for nobody.
         if (context.arrival.signal.aborted) return;
       }

@@ -50,8 +50,8 @@ export function parseRequestPath(method: string, rawTarget: string): RequestPath
 /** The path and query of a target in origin form or absolute form (RFC 9112, section 3.2). */
 function originForm(rawTarget: string): string {
   // An absolute target's authority is ignored as Go's server does: kexer has no virtual hosts.
-  const absolute = /^https?:\/\/[^/?#]*/i.exec(rawTarget);
   let target = rawTarget;
+  const absolute = rawTarget.startsWith('/') ? null : /^https?:\/\/[^/?#]*/i.exec(rawTarget);
   if (absolute !== null) {
     target = rawTarget.slice(absolute[0].length);
     if (!target.startsWith('/')) target = `/${target}`;
@@ -122,10 +122,14 @@ function checkProxied(rawSegments: readonly string[]): void {
   }
 }
 
+/** As nearly all are: nothing to decode, and nothing in it to refuse. A dot stands behind something else. */
+const plainSegment = /^[A-Za-z0-9_-][A-Za-z0-9_.:~-]*$/;
+
 /** Decodes what RequestInfo reads. One slash at the end is allowed: RequestInfo trims it, so it has one reading. */
 function decodeSegments(rawSegments: readonly string[]): string[] {
   const segments = rawSegments.at(-1) === '' ? rawSegments.slice(0, -1) : rawSegments;
   return segments.map((raw) => {
+    if (plainSegment.test(raw)) return raw;
     if (raw === '') throw new KexerError('badRequest', 'Cannot read the path: it has an empty segment');
     if (/%(?![0-9a-fA-F]{2})/.test(raw)) throw refusal(raw, 'it has a bad escape');
     let decoded: string;

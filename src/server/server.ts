@@ -131,8 +131,10 @@ export class Server {
   #arrivalOf(exchange: Exchange, connection: Connection, signal: AbortSignal): Arrival {
     const { request } = exchange;
     const headers = fromRawHeaders(request.rawHeaders);
+    // Node draws these in advance; a call of randomBytes costs 10 µs.
+    const unique = randomUUID();
     return {
-      id: randomUUID().slice(0, 8), // Node draws these in advance; a call of randomBytes costs 10 µs
+      id: unique.slice(0, 8),
       method: request.method ?? 'GET',
       rawTarget: request.url ?? '',
       headers,
@@ -141,7 +143,7 @@ export class Server {
       remoteAddress: connection.remoteAddress,
       peer: connection.peer,
       markKnown: connection.markKnown,
-      auditId: auditIdOf(getHeader(headers, 'Audit-ID')),
+      auditId: auditIdOf(getHeader(headers, 'Audit-ID')) ?? unique,
       signal,
       receivedAtMs: this.#deps.clock.monotonic(),
     };
@@ -185,9 +187,9 @@ function statusOfResponse(response: (Exchange & { kind: 'request' })['response']
   return response.writableFinished || response.writableEnded ? response.statusCode : 499;
 }
 
-/** The client's, as kube-apiserver takes it, if it can stand in a header and a log line; else a new one. */
-function auditIdOf(given: string | undefined): string {
-  return given !== undefined && /^[\x21-\x7e]{1,64}$/.test(given) ? given : randomUUID();
+/** The client's, as kube-apiserver takes it, if it can stand in a header and a log line. */
+function auditIdOf(given: string | undefined): string | undefined {
+  return given !== undefined && /^[\x21-\x7e]{1,64}$/.test(given) ? given : undefined;
 }
 
 /** Without the query, which may hold a command; bounded. */
