@@ -23,6 +23,7 @@ import {
 import { tapReads } from './read-tap.ts';
 import { SilenceWatch } from './silence-watch.ts';
 import { SocketWriter } from './socket-writer.ts';
+import { SpdyPings } from './spdy-pings.ts';
 import { OpenStream, type SpdyStream, type SpdyStreamCarrier, type SpdyStreamHandlers } from './spdy-stream.ts';
 
 export type { SpdyStream, SpdyStreamEnd, SpdyStreamHandlers } from './spdy-stream.ts';
@@ -51,7 +52,7 @@ export interface SpdyConnectionOptions {
   readonly limits?: Partial<SpdyLimits>;
   /** Open streams that the peer may have; further ones are refused by RST_STREAM. Default 2000. */
   readonly maxStreams?: number;
-  /** Sends a PING whenever nothing went either way for so long; default: never. */
+  /** Sends a PING whenever nothing went either way for so long, a {@link SpdyConnection.pong} to a peer that is paused; default: never. */
   readonly pingIntervalMs?: number;
   /** Ends the connection when pings have gone unanswered for so long, as far as that proves anything: see silence-watch.ts. */
   readonly silenceLimitMs?: number;
@@ -96,16 +97,14 @@ export class SpdyConnection {
   #peerStreams = 0; // of #streams, those the peer opened
   #nextStreamId: number;
   #lastPeerStreamId = 0;
-  #nextPingId: number;
   #pauses = 0;
   #hasPeerSpoken = false;
   #heldBytes = 0; // by streams that wait for their reply
   #replyBacklog = 0;
   #bytesIn = 0;
   readonly #silence: SilenceWatch | undefined;
+  readonly #pings: SpdyPings;
   #pingTimer: Timer | undefined;
-  #pingBytes = 0; // of our own pings and their echoes
-  readonly #readRuns = new Map<number, () => void>(); // by the ping whose echo they wait for
   #trafficAtPingTimer = 0;
   #lingerTimer: Timer | undefined;
   #queuedAtLinger = 0;
@@ -138,7 +137,8 @@ export class SpdyConnection {
     );
     this.#carrier = this.#makeCarrier();
     this.#nextStreamId = options.role === 'client' ? 1 : 2;
-    this.#nextPingId = this.#nextStreamId;
+    const pingDeps = { encoder: this.#encoder, writer: this.#writer, silence: this.#silence };
+    this.#pings = new SpdyPings(pingDeps, options.role);
     if (options.head !== undefined && options.head.length > 0 && socket.readable) socket.unshift(options.head);
     socket.on('data', (chunk: Buffer) => this.#acceptChunk(chunk));
     if (options.hasTransientReads === true) tapReads(socket, (bytes) => this.#acceptChunk(bytes));
@@ -196,7 +196,15 @@ export class SpdyConnection {
   /** Sends a PING now. Nothing is sent while a silent server waits for its client, or behind bytes that do not leave. */
   ping(): void {
     if (this.#end !== undefined || this.#isLeaving || this.#isSilent || !this.isWritable) return;
-    this.#sendPing();
+    this.#pings.send();
+  }
+
+  /**
+   * An echo that the peer did not ask for and ignores. A peer that is not read cannot answer, and its own echo may get stuck behind what it sends;
+   * yet only who is written to is seen to have gone: at once if by a reset, by the second time if by a FIN.
+   */
+  pong(): void {
+    if (this.#end === undefined && !this.#isLeaving && !this.#isSilent && this.isWritable) this.#pings.sendUnasked();
   }
 
   /**
@@ -206,7 +214,7 @@ export class SpdyConnection {
   onceRead(run: () => void): void {
     if (this.#end !== undefined || this.#isLeaving) return;
     const unreplied = [...this.#streams.values()].find((stream) => stream.isHolding);
-    if (unreplied === undefined) this.#readRuns.set(this.#sendPing(), run);
+    if (unreplied === undefined) this.#pings.send(run);
     else unreplied.onceSent(() => this.onceRead(run));
   }
 
@@ -247,20 +255,9 @@ export class SpdyConnection {
     this.#socket.destroy();
   }
 
-  /** @returns its id. */
-  #sendPing(): number {
-    const id = this.#nextPingId;
-    const frame = this.#encoder.ping(id);
-    this.#pingBytes += frame.length;
-    this.#writer.write(frame);
-    this.#silence?.pingSent(id);
-    this.#nextPingId = id + 2 > maxStreamId ? id % 2 || 2 : id + 2;
-    return id;
-  }
-
   /** Bytes both ways without our pings, which would otherwise put off the next one. */
   get #traffic(): number {
-    return this.#bytesIn + this.bytesOut - this.#pingBytes;
+    return this.#bytesIn + this.bytesOut - this.#pings.bytes;
   }
 
   get #isSilent(): boolean {
@@ -392,16 +389,8 @@ export class SpdyConnection {
   }
 
   #acceptPing(id: number): void {
-    const frame = this.#encoder.ping(id);
-    if (id % 2 === this.#nextPingId % 2) {
-      this.#pingBytes += frame.length; // the echo of ours
-      this.#silence?.pongHeard(id);
-      const run = this.#readRuns.get(id);
-      this.#readRuns.delete(id);
-      run?.();
-      return;
-    }
-    this.#answer(frame);
+    if (this.#pings.acceptEcho(id)) return;
+    this.#answer(this.#encoder.ping(id));
     if (this.#end === undefined) this.#handlers.onPing?.(id);
   }
 
@@ -469,7 +458,10 @@ export class SpdyConnection {
       this.destroy(new KexerError('timeout', 'it has answered no ping for too long'));
       return;
     }
-    if (this.#traffic === this.#trafficAtPingTimer) this.ping();
+    if (this.#traffic === this.#trafficAtPingTimer) {
+      if (this.#pauses > 0) this.pong();
+      else this.ping();
+    }
     this.#armPing();
   };
 

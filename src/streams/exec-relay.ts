@@ -7,6 +7,7 @@ import { Buffer } from 'node:buffer';
 import type { Clock, Timer } from '../base/clock.ts';
 import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } from '../net/spdy-connection.ts';
 import { commandEndText, failureStatus } from '../protocol/exit-status.ts';
+import { HeldClient } from './held-client.ts';
 import {
   clientEnd,
   finDelayMs,
@@ -111,8 +112,8 @@ export class ExecRelay implements RunningStream {
       { onStream: (stream) => this.#join(stream), onEnd: (end) => this.#clientEnded(end) },
     );
     this.#toClient = new Valve(this.#kubelet, this.#client);
-    this.#toKubelet = new Valve(this.#client, this.#kubelet);
-    deps.session.shape({ in: this.#client, out: this.#kubelet });
+    this.#toKubelet = new Valve(new HeldClient({ clock: deps.clock, client: this.#client }), this.#kubelet);
+    deps.session.shape({ in: new HeldClient({ clock: deps.clock, client: this.#client }), out: this.#kubelet });
   }
 
   end(message: string): void {
@@ -231,6 +232,7 @@ export class ExecRelay implements RunningStream {
     this.#error?.write(this.#statusBytes(verdict));
     this.#error?.end();
     for (const stream of this.#inputs) stream.reset();
+    this.#toKubelet.open();
     this.#kubelet.destroy();
     // Not after an end from outside, which has its own time, nor after the kubelet's own word: it does not need the streams that are missing.
     if (!this.#isOpening || this.#end.cause !== 'kubeletGone') {
@@ -252,6 +254,7 @@ export class ExecRelay implements RunningStream {
     // After a verdict this is the client's answer to our GOAWAY.
     this.#end ??= clientEnd(end);
     this.#lateTimer?.cancel();
+    this.#toKubelet.open();
     this.#outcome.abandon();
     this.#kubelet.destroy();
   }

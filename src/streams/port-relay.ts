@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } from '../net/spdy-connection.ts';
 import type { HeaderList } from '../protocol/spdy/frame.ts';
+import { HeldClient } from './held-client.ts';
 import {
   clientEnd,
   finDelayMs,
@@ -77,8 +78,8 @@ export class PortRelay implements RunningStream {
       { onStream: (stream) => this.#join(stream), onEnd: (end) => this.#clientEnded(end) },
     );
     this.#toClient = new Valve(this.#kubelet, this.#client);
-    this.#toKubelet = new Valve(this.#client, this.#kubelet);
-    deps.session.shape({ in: this.#client, out: this.#kubelet });
+    this.#toKubelet = new Valve(new HeldClient({ clock: deps.clock, client: this.#client }), this.#kubelet);
+    deps.session.shape({ in: new HeldClient({ clock: deps.clock, client: this.#client }), out: this.#kubelet });
   }
 
   end(message: string): void {
@@ -142,6 +143,7 @@ export class PortRelay implements RunningStream {
       stream.end();
     }
     this.#errorStreams.clear();
+    this.#toKubelet.open();
     this.#client.goaway();
     this.#kubelet.destroy();
   }
@@ -149,6 +151,7 @@ export class PortRelay implements RunningStream {
   #clientEnded(end: SpdyEnd): void {
     this.#isOver = true;
     this.#end ??= clientEnd(end);
+    this.#toKubelet.open();
     leaveBackend(this.#kubelet, end);
   }
 

@@ -3,10 +3,9 @@
 // gate is shut it sends pongs unasked and takes in a little all the same, up to a bound; beyond it the session fails loudly.
 
 import type { Clock, Timer } from '../base/clock.ts';
-import type { DrainableLeg, PausableLeg } from './valve.ts';
+import { type HoldableClient, pongIntervalMs } from './held-client.ts';
+import type { DrainableLeg } from './valve.ts';
 
-/** As often as client-go pings. */
-const pongIntervalMs = 5_000;
 /** Several of these fit into client-go's 60 s. */
 const sipIntervalMs = 20_000;
 /** Linux tells the sender of room only when a sixteenth of the receive buffer is free, which may be 6 MiB. */
@@ -14,14 +13,9 @@ const sipBytes = 512 * 1024;
 /** More than 40 minutes of a command that reads nothing. */
 export const maxHeldBytes = 64 * 1024 * 1024;
 
-/** The client's leg, as far as the gate needs it. */
-export interface GatedClient extends PausableLeg {
-  pong(): void;
-}
-
 export class StdinGate {
   readonly #clock: Clock;
-  readonly #client: GatedClient;
+  readonly #client: HoldableClient;
   readonly #kubelet: DrainableLeg;
   readonly #onOverflow: () => void;
   readonly #open: () => void;
@@ -33,7 +27,7 @@ export class StdinGate {
   #sipTimer: Timer | undefined;
 
   /** @param onOverflow the bound is reached: the session must end with a failure. */
-  constructor(deps: { clock: Clock; client: GatedClient; kubelet: DrainableLeg }, onOverflow: () => void) {
+  constructor(deps: { clock: Clock; client: HoldableClient; kubelet: DrainableLeg }, onOverflow: () => void) {
     this.#clock = deps.clock;
     this.#client = deps.client;
     this.#kubelet = deps.kubelet;

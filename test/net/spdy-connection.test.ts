@@ -45,6 +45,31 @@ describe('SpdyConnection pings', () => {
     connection.destroy();
   });
 
+  it('asks nothing of a peer that it does not read, and answers it unasked', async () => {
+    for (const [role, question, unasked] of [
+      ['client', 1, 0x7ffffffe],
+      ['server', 2, 0x7fffffff],
+    ] as const) {
+      const { connection, peer, clock, takeEvents } = startConnection(role, { options: { pingIntervalMs: 5000 } });
+      const sent: string[][] = [];
+      for (const change of [() => connection.pause(), () => {}, () => connection.resume()]) {
+        change();
+        clock.advance(5000);
+        await settle();
+        sent.push(peer.take());
+      }
+      // What is unasked is no traffic either: each interval has its own.
+      expect(sent).to.deep.equal([[`ping ${unasked}`], [`ping ${unasked}`], [`ping ${question}`]]);
+      peer.send(peer.encoder.ping(question));
+      await settle();
+      expect([peer.take(), takeEvents()]).to.deep.equal([[], []]);
+      connection.destroy();
+      const { bytesOut } = connection;
+      connection.pong();
+      expect(connection.bytesOut).to.equal(bytesOut);
+    }
+  });
+
   it('sends none behind bytes that do not leave, and none after the end', async () => {
     const harness = startConnection('client', { options: { highWaterBytes: 1000 } });
     fill(harness);

@@ -414,7 +414,7 @@ describe('ExecTranslate', () => {
     const taken = rig.session.bytesIn;
     rig.clock.advance(15_000);
     await quiet();
-    expect([client.pongs, rig.session.bytesIn]).to.deep.equal([3, taken]);
+    expect([client.pongs, rig.session.bytesIn]).to.deep.equal([7, taken]);
     rig.clock.advance(10_000);
     await quiet();
     expect(rig.session.bytesIn).to.be.greaterThan(taken);

@@ -159,11 +159,17 @@ export interface Rig<T extends RunningStream> {
 /** @param make builds the piece under test on kexer's ends of two connections. */
 export function makeRig<T extends RunningStream>(
   make: (deps: { clock: FakeClock; session: Session }, legs: { client: Leg; kubelet: Leg }) => T,
-  options: { head?: Buffer; highWaterMark?: number; bandwidth?: BandwidthOptions } = {},
+  options: {
+    head?: Buffer;
+    highWaterMark?: number;
+    bandwidth?: BandwidthOptions;
+    /** Real sockets for the client's connection: its own end and kexer's. */
+    clientPair?: readonly [Duplex, Duplex];
+  } = {},
 ): Rig<T> {
   const clock = new FakeClock();
   const pairOptions = options.highWaterMark === undefined ? {} : { highWaterMark: options.highWaterMark };
-  const [clientSocket, innerSocket] = duplexPair(pairOptions);
+  const [clientSocket, innerSocket] = options.clientPair ?? duplexPair(pairOptions);
   const [kubeletSocket, innerKubeletSocket] = duplexPair(pairOptions);
   const sessions = new SessionRegistry({
     clock,
