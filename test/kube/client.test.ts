@@ -1,70 +1,21 @@
+// The client of an apiserver over HTTP: what it sends, how it keeps connections, and how each failure is told.
+
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
-import { type AddressInfo, createServer as createTcpServer, type Server as TcpServer, type Socket } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { PassThrough } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
 
 import { expect } from 'chai';
 
-import { systemClock } from '../../src/base/clock.ts';
 import { KexerError } from '../../src/base/errors.ts';
-import { Scope } from '../../src/base/scope.ts';
-import { generateAuthority, generateClient, generateServing, type KeyPairPem } from '../../src/certs/generate.ts';
-import { KubeClient } from '../../src/kube/client.ts';
-import type { Credential, Endpoint } from '../../src/kube/credential.ts';
-import { fixedCertificate, fixedToken } from '../../src/kube/sources.ts';
+import type { Endpoint } from '../../src/kube/credential.ts';
 import { StatusError } from '../../src/kube/status.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-
-const scope = { current: new Scope() };
-beforeEach(() => {
-  scope.current = new Scope();
-});
-afterEach(() => scope.current.close());
-
-async function listen(server: Server | TcpServer): Promise<number> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => sockets.add(socket.on('close', () => sockets.delete(socket))));
-  scope.current.add(async () => {
-    const closed = once(server, 'close');
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  });
-  return (server.address() as AddressInfo).port;
-}
-
-async function httpEndpoint(listener: RequestListener, basePath = ''): Promise<Endpoint> {
-  const port = await listen(createServer(listener));
-  return { url: `http://127.0.0.1:${port}${basePath}`, ca: undefined, isVerified: true, servername: undefined };
-}
-
-function clientOf(endpoint: Endpoint, credential: Credential = { kind: 'none' }, clock = systemClock): KubeClient {
-  const client = new KubeClient({ clock }, { endpoint, credential, userAgent: 'kexer/test' });
-  scope.current.add(() => client.close());
-  return client;
-}
-
-async function failureOf(promise: Promise<unknown>): Promise<unknown> {
-  return promise.then(
-    () => 'no error',
-    (error: unknown) => error,
-  );
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<unknown> {
-  const error = await failureOf(promise);
-  return error instanceof KexerError ? error.code : error;
-}
-
-const reply = (response: ServerResponse, status: number, body: unknown): void => {
-  response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body));
-};
+import { codeOf, failureOf, reply, useClients } from './support/clients.ts';
 
 describe('KubeClient.exchange', () => {
+  const { listen, httpEndpoint, clientOf } = useClients();
+
   it('sends path, query and headers as they are, repeated ones apart, and reads the answer', async () => {
     const seen: { url?: string | undefined; headers?: string[] } = {};
     const endpoint = await httpEndpoint((request, response) => {
@@ -149,9 +100,11 @@ describe('KubeClient.exchange', () => {
   });
 
   it('says unreachable when nobody listens, and names the address', async () => {
-    const port = await listen(createTcpServer());
-    await scope.current.close();
-    scope.current = new Scope();
+    const server = createTcpServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    server.close();
+    await once(server, 'close');
     const client = clientOf({
       url: `http://127.0.0.1:${port}`,
       ca: undefined,
@@ -266,6 +219,8 @@ describe('KubeClient.exchange', () => {
 });
 
 describe('KubeClient.json', () => {
+  const { httpEndpoint, clientOf } = useClients();
+
   it('asks for JSON, sends JSON and parses the answer', async () => {
     const endpoint = await httpEndpoint((request, response) => {
       const chunks: Buffer[] = [];
@@ -337,6 +292,8 @@ describe('KubeClient.json', () => {
 });
 
 describe('KubeClient.stream', () => {
+  const { httpEndpoint, clientOf } = useClients();
+
   it('streams both ways, and pauses', async () => {
     const endpoint = await httpEndpoint((request, response) => {
       response.writeHead(200, {
@@ -401,105 +358,5 @@ describe('KubeClient.stream', () => {
       });
     expect(await run('at once')).to.deep.equal(['enough']);
     expect(await run('after the head')).to.deep.equal(['head', 'enough']);
-  });
-});
-
-describe('KubeClient over TLS', () => {
-  let authority: KeyPairPem;
-  let serving: KeyPairPem;
-  let impersonator: KeyPairPem;
-  let other: KeyPairPem;
-
-  before(async () => {
-    authority = await generateAuthority({ commonName: 'ca' });
-    [serving, impersonator, other] = await Promise.all([
-      generateServing(authority, { commonName: 'api', dnsNames: ['api.example'], ipAddresses: ['127.0.0.1'] }),
-      generateClient(authority, { commonName: 'impersonator' }),
-      generateAuthority({ commonName: 'other' }),
-    ]);
-  });
-
-  async function tlsEndpoint(): Promise<Endpoint> {
-    const server = createTlsServer(
-      { cert: serving.cert, key: serving.key, ca: authority.cert, requestCert: true, rejectUnauthorized: false },
-      (request, response) => {
-        const { subject } = (request.socket as TLSSocket).getPeerCertificate();
-        const subjectName: unknown = (subject as { CN?: unknown } | undefined)?.CN ?? null;
-        reply(response, 200, { peer: subjectName, authorization: request.headers.authorization ?? null });
-      },
-    );
-    const port = await listen(server);
-    return { url: `https://127.0.0.1:${port}`, ca: authority.cert, isVerified: true, servername: undefined };
-  }
-
-  it('never mixes credentials: each client has its own connections', async () => {
-    const endpoint = await tlsEndpoint();
-    const none = clientOf(endpoint);
-    const certificate = clientOf(endpoint, { kind: 'certificate', certificate: fixedCertificate(impersonator) });
-    const token = clientOf(endpoint, { kind: 'token', token: fixedToken('kexer') });
-    const forged = [['Authorization', 'Bearer caller'] as const];
-    const ask = async (client: KubeClient): Promise<unknown> =>
-      JSON.parse(
-        (await client.exchange({ method: 'GET', target: '/', headers: forged, timeoutMs: 5000 })).body.toString(),
-      );
-    expect([await ask(certificate), await ask(none), await ask(token), await ask(none)]).to.deep.equal([
-      { peer: 'impersonator', authorization: 'Bearer caller' },
-      { peer: null, authorization: 'Bearer caller' },
-      { peer: null, authorization: 'Bearer kexer' },
-      { peer: null, authorization: 'Bearer caller' },
-    ]);
-  });
-
-  it('verifies the certificate against its CA and name only', async () => {
-    const endpoint = await tlsEndpoint();
-    const codes = await Promise.all(
-      [
-        { ...endpoint, ca: other.cert },
-        { ...endpoint, ca: undefined },
-        { ...endpoint, servername: 'wrong.example' },
-        { ...endpoint, servername: 'api.example' },
-        { ...endpoint, ca: other.cert, isVerified: false },
-      ].map((changed) =>
-        codeOf(
-          clientOf(changed)
-            .json({ target: '/' })
-            .then(() => 'no error'),
-        ),
-      ),
-    );
-    expect(codes).to.deep.equal(['tls', 'tls', 'tls', 'no error', 'no error']);
-  });
-
-  it('uses a rotated certificate for the next call', async () => {
-    const endpoint = await tlsEndpoint();
-    const rotated = await generateClient(authority, { commonName: 'rotated' });
-    let current = { ...impersonator, version: '1' };
-    const client = clientOf(endpoint, { kind: 'certificate', certificate: { read: () => Promise.resolve(current) } });
-    const before = await client.json({ target: '/' });
-    current = { ...rotated, version: '2' };
-    expect(
-      [before, await client.json({ target: '/' })].map((answer) => (answer as { peer: string }).peer),
-    ).to.deep.equal(['impersonator', 'rotated']);
-  });
-
-  it('tells how to dial it', async () => {
-    const endpoint: Endpoint = {
-      url: 'https://[::1]:6443/base',
-      ca: authority.cert,
-      isVerified: true,
-      servername: 'api.example',
-    };
-    const settings = await clientOf(endpoint, { kind: 'token', token: fixedToken('t') }).dialSettings();
-    expect(settings).to.deep.equal({
-      isTls: true,
-      host: '::1',
-      port: 6443,
-      servername: 'api.example',
-      ca: [authority.cert],
-      isVerified: true,
-      authority: '[::1]:6443',
-      basePath: '/base',
-      headers: [['Authorization', 'Bearer t']],
-    });
   });
 });

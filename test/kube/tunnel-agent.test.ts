@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 
 import { expect } from 'chai';
@@ -17,6 +17,7 @@ import { fixedCertificate, fixedToken } from '../../src/kube/sources.ts';
 import { diedBeforeAnswer } from '../../src/kube/transport-error.ts';
 import { HttpProxy } from '../../src/net/http-proxy.ts';
 import { ConnectProxy, type ConnectProxyOptions } from '../support/connect-proxy.ts';
+import { listening } from '../support/listening.ts';
 import { servingPair, type TestPair } from '../support/serving-pair.ts';
 
 describe('a client whose endpoint has a proxy', () => {
@@ -44,17 +45,7 @@ describe('a client whose endpoint has a proxy', () => {
         response.end('{}');
       },
     );
-    const sockets = new Set<Socket>();
-    server.on('connection', (socket: Socket) => sockets.add(socket));
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    scope.add(async () => {
-      const closed = once(server, 'close');
-      server.close();
-      for (const socket of sockets) socket.destroy();
-      await closed;
-    });
-    ({ port } = server.address() as AddressInfo);
+    port = await listening(scope, server);
   });
   afterEach(() => scope.close());
 

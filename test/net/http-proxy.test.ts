@@ -1,7 +1,6 @@
 // CONNECT to proxies that do as they should, and to such as do not: what they are sent, what becomes of their answers, and what is told.
 
-import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 
 import { expect } from 'chai';
@@ -16,6 +15,7 @@ import { ReadTap, tapReads } from '../../src/net/read-tap.ts';
 import { SocketWriter } from '../../src/net/socket-writer.ts';
 import { ConnectProxy, type ConnectProxyOptions } from '../support/connect-proxy.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { listening } from '../support/listening.ts';
 import { servingPair, type TestPair } from '../support/serving-pair.ts';
 
 const secret = 'user:hunter2';
@@ -48,18 +48,9 @@ describe('HttpProxy', () => {
       socket.on('error', () => {});
       onSocket(socket);
     });
-    const sockets = new Set<Socket>();
-    server.on('connection', (socket: Socket) => sockets.add(socket.on('error', () => {})));
+    server.on('connection', (socket: Socket) => void socket.on('error', () => {}));
     server.on('tlsClientError', () => {});
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    scope.add(async () => {
-      const closed = once(server, 'close');
-      server.close();
-      for (const socket of sockets) socket.destroy();
-      await closed;
-    });
-    return (server.address() as AddressInfo).port;
+    return listening(scope, server);
   }
 
   async function dial(options: Partial<DialTlsOptions> & { port: number }): Promise<TLSSocket> {
