@@ -1,6 +1,5 @@
 import { Buffer } from 'node:buffer';
-import { createServer, get, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 
 import { expect } from 'chai';
@@ -10,11 +9,9 @@ import { KexerError } from '../../src/base/errors.ts';
 import { Scope } from '../../src/base/scope.ts';
 import type { Call } from '../../src/clusters/call.ts';
 import type { Detour } from '../../src/clusters/detour.ts';
-import { encodeStatus, failure, forbidden, statusOf, StatusError } from '../../src/kube/status.ts';
-import { sendAnswer } from '../../src/net/http-answer.ts';
+import { encodeStatus, failure, forbidden, StatusError } from '../../src/kube/status.ts';
 import type { SpdyStream } from '../../src/net/spdy-connection.ts';
 import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
-import { statusAnswer } from '../../src/streams/answer.ts';
 import { type DetourEvent, Detours } from '../../src/streams/detour.ts';
 import { StreamHandler } from '../../src/streams/handler.ts';
 import { SpareKubelets } from '../../src/streams/spare-kubelets.ts';
@@ -40,6 +37,8 @@ import {
   plainRefusal,
   startKubelet,
 } from './support/kubelet-server.ts';
+import { readLog, startLogFront } from './support/log-front.ts';
+import { readHead, readRefusal } from './support/replies.ts';
 import { SpdyPeer, turnOver } from './support/rig.ts';
 import { WsPeer } from './support/ws-peer.ts';
 
@@ -123,24 +122,6 @@ describe('the detour', () => {
     return client;
   }
 
-  async function answered(client: Duplex): Promise<{ head: string; body: string }> {
-    const parts: Buffer[] = [];
-    for await (const chunk of client) parts.push(chunk as Buffer);
-    client.end();
-    const [head = '', body = ''] = Buffer.concat(parts).toString('latin1').split('\r\n\r\n');
-    return { head, body };
-  }
-
-  async function headOf(client: Duplex): Promise<string> {
-    const chunk = await new Promise<Buffer>((resolve) => {
-      client.once('data', resolve);
-    });
-    client.pause();
-    const at = chunk.indexOf('\r\n\r\n') + 4;
-    client.unshift(chunk.subarray(at));
-    return chunk.subarray(0, at).toString('latin1');
-  }
-
   async function until(isSo: () => boolean): Promise<void> {
     while (!isSo()) await turnOver();
   }
@@ -166,7 +147,7 @@ describe('the detour', () => {
   it('goes to kube-apiserver by SPDY POST with the options as they were read, and asks nothing before', async () => {
     play('out', success);
     const client = begin('POST', exec, spdyHeaders);
-    expect(await headOf(client))
+    expect(await readHead(client))
       .to.contain('101 Switching Protocols')
       .and.to.contain('v4.channel.k8s.io');
     const spdy = new SpdyPeer(client, new FakeClock(), 'client');
@@ -204,7 +185,7 @@ describe('the detour', () => {
       '{"metadata":{},"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"7"}]}}',
     );
     const client = begin('GET', exec, webSocketHeaders);
-    expect(await headOf(client))
+    expect(await readHead(client))
       .to.contain('101 Switching Protocols')
       .and.to.contain('v5.channel.k8s.io');
     const peer = new WsPeer(client, new FakeClock());
@@ -230,7 +211,7 @@ describe('the detour', () => {
     let opened = 0;
     script.onStream = () => void (opened += 1);
     review = () => Promise.reject(new StatusError(failure(403, 'Forbidden', 'no get')));
-    const { head, body } = await answered(begin('GET', exec, webSocketHeaders));
+    const { head, body } = await readRefusal(begin('GET', exec, webSocketHeaders));
     expect([head.split('\r\n')[0], (JSON.parse(body) as { message: string }).message]).to.deep.equal([
       'HTTP/1.1 403 Forbidden',
       'no get',
@@ -249,11 +230,11 @@ describe('the detour', () => {
         forbidden({ group: '', resource: 'pods' }, 'demo', 'admission webhook "w" denied the request: no'),
       ).toString();
       script.refusal = () => plainRefusal('403 Forbidden', status, 'application/json');
-      const denied = await answered(begin(method, exec, headers));
+      const denied = await readRefusal(begin(method, exec, headers));
       expect([denied.head.split('\r\n')[0], denied.body]).to.deep.equal(['HTTP/1.1 403 Forbidden', status]);
       expect(denied.head).to.contain('Content-Type: application/json');
       script.refusal = () => plainRefusal('500 Internal Server Error', 'container not found ("demo")');
-      const broken = await answered(begin(method, exec, headers));
+      const broken = await readRefusal(begin(method, exec, headers));
       expect([broken.head.split('\r\n')[0], broken.body]).to.deep.equal([
         'HTTP/1.1 500 Internal Server Error',
         'container not found ("demo")',
@@ -265,7 +246,7 @@ describe('the detour', () => {
   it('does not take anything else for the switch it asked for', async () => {
     script.refusal = () => plainRefusal('200 OK', 'fine');
     const message = async (): Promise<string> => {
-      const { head, body } = await answered(begin('POST', exec, spdyHeaders));
+      const { head, body } = await readRefusal(begin('POST', exec, spdyHeaders));
       return `${head.split(' ')[1]} ${(JSON.parse(body) as { message: string }).message}`;
     };
     expect(await message()).to.equal('500 invalid upgrade response of kube-apiserver: status code 200');
@@ -283,7 +264,7 @@ describe('the detour', () => {
     it(`tells a ${what} client a failure when kube-apiserver's side ends without a status`, async () => {
       play('part of it', undefined);
       const client = begin(what === 'SPDY' ? 'POST' : 'GET', exec, headers);
-      await headOf(client);
+      await readHead(client);
       let text: () => string;
       if (what === 'SPDY') {
         const spdy = new SpdyPeer(client, new FakeClock(), 'client');
@@ -305,7 +286,7 @@ describe('the detour', () => {
     const headers = webSocketHeaders.map(([name, value]) =>
       name === 'Sec-WebSocket-Protocol' ? ([name, 'v9.channel.k8s.io'] as const) : ([name, value] as const),
     );
-    const { head } = await answered(begin('GET', exec, headers));
+    const { head } = await readRefusal(begin('GET', exec, headers));
     expect(head.split('\r\n')[0]).to.equal('HTTP/1.1 403 Forbidden');
     await until(() => apiserver.sockets.size === 0);
   });
@@ -314,7 +295,7 @@ describe('the detour', () => {
     Object.assign(fake.cluster, {
       dialUpgrade: () => Promise.reject(new KexerError('unreachable', 'Cannot reach the apiserver')),
     });
-    const { head } = await answered(begin('POST', exec, spdyHeaders));
+    const { head } = await readRefusal(begin('POST', exec, spdyHeaders));
     expect(head).to.contain('503 Service Unavailable').and.to.contain('Retry-After: 1');
     expect(kubelet.connections).to.equal(0);
   });
@@ -326,10 +307,10 @@ describe('the detour', () => {
     };
     const status = encodeStatus(failure(401, 'Unauthorized', 'Unauthorized')).toString();
     script.refusal = () => plainRefusal('401 Unauthorized', status, 'application/json');
-    const own = await answered(begin('POST', exec, spdyHeaders, { identity }));
+    const own = await readRefusal(begin('POST', exec, spdyHeaders, { identity }));
     expect(own.head.split('\r\n')[0]).to.equal('HTTP/1.1 502 Bad Gateway');
     script.refusal = () => plainRefusal('401 Unauthorized', 'Unauthorized');
-    const kubelets = await answered(begin('POST', exec, spdyHeaders, { identity }));
+    const kubelets = await readRefusal(begin('POST', exec, spdyHeaders, { identity }));
     expect([kubelets.head.split('\r\n')[0], kubelets.body]).to.deep.equal([
       'HTTP/1.1 401 Unauthorized',
       'Unauthorized',
@@ -340,7 +321,7 @@ describe('the detour', () => {
     fake.pods.clear();
     play('', success);
     const client = begin('POST', exec, spdyHeaders);
-    await headOf(client);
+    await readHead(client);
     expect(started.map(({ subject }) => [subject.pod, subject.podUid, subject.node])).to.deep.equal([['demo', '', '']]);
   });
 
@@ -352,7 +333,7 @@ describe('the detour', () => {
       name === 'X-Stream-Protocol-Version' ? ([name, 'portforward.k8s.io'] as const) : ([name, value] as const),
     );
     const client = begin('POST', 'pods/demo/portforward', headers);
-    expect(await headOf(client)).to.contain('X-Stream-Protocol-Version: portforward.k8s.io');
+    expect(await readHead(client)).to.contain('X-Stream-Protocol-Version: portforward.k8s.io');
     const spdy = new SpdyPeer(client, new FakeClock(), 'client');
     spdy.open('error', [
       ['port', '80'],
@@ -415,48 +396,17 @@ describe('the detour', () => {
       it(`is not taken for ${what}`, async () => {
         prepare();
         fake.answer = () => failure(403, 'Forbidden', 'no');
-        await answered(begin('POST', exec, spdyHeaders));
+        await readRefusal(begin('POST', exec, spdyHeaders));
         expect([fake.asked.length, apiserver.connections, detours.counts()]).to.deep.equal([1, 0, []]);
       });
     }
   });
 
   describe('of logs', () => {
-    /** The client's response to a GET of the log. */
-    async function open(): Promise<IncomingMessage> {
-      const front = createServer((request, response) => {
-        const gone = new AbortController();
-        response.on('close', () => gone.abort());
-        const target = 'pods/demo/log?follow=true&tailLines=5';
-        const call = makeCall(fake.cluster, 'GET', target, { signal: gone.signal });
-        void handler.handleRequest(call, request, response).catch((error: unknown) => {
-          sendAnswer(response, statusAnswer(statusOf(error), call.auditId));
-        });
-      });
-      scope.add(() => {
-        front.closeAllConnections();
-        return new Promise<void>((resolve) => {
-          front.close(() => resolve());
-        });
-      });
-      await new Promise<void>((resolve) => {
-        front.listen(0, '127.0.0.1', resolve);
-      });
-      return new Promise((resolve, reject) => {
-        const { port } = front.address() as AddressInfo;
-        get({ host: '127.0.0.1', port, path: '/', agent: false }, resolve).on('error', reject);
-      });
-    }
-
-    async function read(answer: IncomingMessage): Promise<string> {
-      let text = '';
-      try {
-        for await (const chunk of answer) text += String(chunk);
-      } catch (error) {
-        return `${text} !${(error as { code?: string }).code}`;
-      }
-      return text;
-    }
+    const open = async (): Promise<IncomingMessage> => {
+      const target = (): string => 'pods/demo/log?follow=true&tailLines=5';
+      return (await startLogFront(scope, { fake, handler, target })).open();
+    };
 
     beforeEach(() => {
       fake.route.detour = { reason: 'setting', detail: 'streams.local' };
@@ -465,7 +415,7 @@ describe('the detour', () => {
     it('reads them from kube-apiserver as the caller, with the query as it came', async () => {
       script.onGet = (_request, response) => response.end('one\ntwo\n');
       const answer = await open();
-      expect([answer.statusCode, answer.headers['content-type'], await read(answer)]).to.deep.equal([
+      expect([answer.statusCode, answer.headers['content-type'], await readLog(answer)]).to.deep.equal([
         200,
         'text/plain',
         'one\ntwo\n',
@@ -492,7 +442,7 @@ describe('the detour', () => {
         setImmediate(() => response.destroy());
       };
       const answer = await open();
-      expect(await read(answer)).to.match(/^(half)? !ECONNRESET$/);
+      expect(await readLog(answer)).to.match(/^(half)? !ECONNRESET$/);
       await until(() => ends.length === 1);
       expect(ends[0]?.message).to.contain('kube-apiserver broke the log off');
     });
@@ -503,10 +453,10 @@ describe('the detour', () => {
         response.writeHead(400, { 'Content-Type': 'application/json' }).end(status);
       };
       const refused = await open();
-      expect([refused.statusCode, await read(refused)]).to.deep.equal([400, status]);
+      expect([refused.statusCode, await readLog(refused)]).to.deep.equal([400, status]);
       script.onGet = (_request, response) => response.writeHead(204).end();
       const empty = await open();
-      expect([empty.statusCode, await read(empty), started]).to.deep.equal([204, '', []]);
+      expect([empty.statusCode, await readLog(empty), started]).to.deep.equal([204, '', []]);
     });
 
     it('ends the read when the client leaves', async () => {

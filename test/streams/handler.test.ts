@@ -9,7 +9,6 @@ import { KexerError } from '../../src/base/errors.ts';
 import { Scope } from '../../src/base/scope.ts';
 import { generateAuthority } from '../../src/certs/generate.ts';
 import { failure, forbidden, StatusError } from '../../src/kube/status.ts';
-import { SpdyConnection } from '../../src/net/spdy-connection.ts';
 import type { RawHeaders } from '../../src/protocol/raw-headers.ts';
 import { Detours } from '../../src/streams/detour.ts';
 import { StreamHandler } from '../../src/streams/handler.ts';
@@ -36,15 +35,10 @@ import {
   plainRefusal,
   startKubelet,
 } from './support/kubelet-server.ts';
+import { joinSpdy, readRefusal, type Reply, statusIn } from './support/replies.ts';
 
 const exec = 'pods/demo/exec?command=sh&stdout=true';
 const success = '{"metadata":{},"status":"Success"}';
-
-interface Reply {
-  readonly status: number;
-  readonly headers: Map<string, string>;
-  readonly body: string;
-}
 
 describe('StreamHandler', () => {
   let certificates: Certificates;
@@ -120,40 +114,7 @@ describe('StreamHandler', () => {
   /** The answer to an upgrade that is refused. */
   async function refusal(method: string, target: string, headers: RawHeaders): Promise<Reply> {
     const { client } = begin(method, target, headers);
-    const parts: Buffer[] = [];
-    for await (const chunk of client) parts.push(chunk as Buffer);
-    client.end();
-    return parse(Buffer.concat(parts).toString());
-  }
-
-  function parse(text: string): Reply {
-    const [head = '', ...rest] = text.split('\r\n\r\n');
-    const [first = '', ...lines] = head.split('\r\n');
-    const headers = new Map(lines.map((line) => [line.split(': ')[0]?.toLowerCase() ?? '', line.split(': ')[1] ?? '']));
-    return { status: Number(first.split(' ')[1]), headers, body: rest.join('\r\n\r\n') };
-  }
-
-  function statusIn(reply: Reply): string {
-    const status = JSON.parse(reply.body) as { code: number; reason?: string; message: string };
-    expect(reply.headers.get('content-type')).to.equal('application/json');
-    expect(status.code).to.equal(reply.status);
-    return `${status.code} ${status.reason ?? ''}: ${status.message}`;
-  }
-
-  /** Reads the 101 and gives the rest of the connection to a SPDY client. */
-  async function joined(client: Duplex): Promise<{ head: string; spdy: SpdyConnection }> {
-    const chunk = await new Promise<Buffer>((resolve) => {
-      client.once('data', resolve);
-    });
-    client.pause();
-    const at = chunk.indexOf('\r\n\r\n') + 4;
-    expect(chunk.length).to.equal(at); // silence until the client's first frame
-    const spdy: SpdyConnection = new SpdyConnection(
-      { socket: client, clock: systemClock },
-      { role: 'client' },
-      { onEnd: () => spdy.destroy() },
-    );
-    return { head: chunk.toString('latin1'), spdy };
+    return readRefusal(client);
   }
 
   describe('handles', () => {
@@ -472,7 +433,7 @@ describe('StreamHandler', () => {
       connection.goaway();
     };
     const { client, done } = begin('POST', exec, spdyHeaders);
-    const { head, spdy } = await joined(client);
+    const { head, spdy } = await joinSpdy(client);
     expect(head).to.equal(
       'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n',
     );
@@ -505,7 +466,7 @@ describe('StreamHandler', () => {
 
   it('ends all sessions with a Failure when it is told to', async () => {
     const { client, done } = begin('POST', exec, spdyHeaders);
-    const { spdy } = await joined(client);
+    const { spdy } = await joinSpdy(client);
     const parts: Buffer[] = [];
     await new Promise<void>((resolve) => {
       spdy.createStream([['streamtype', 'error']], {

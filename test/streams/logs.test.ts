@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type IncomingMessage } from 'node:http';
 import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 
@@ -7,10 +7,8 @@ import { expect } from 'chai';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { Scope } from '../../src/base/scope.ts';
-import { badRequest, StatusError, statusOf } from '../../src/kube/status.ts';
-import { sendAnswer } from '../../src/net/http-answer.ts';
+import { badRequest, StatusError } from '../../src/kube/status.ts';
 import { WebSocketConnection, type WebSocketEnd } from '../../src/net/websocket-connection.ts';
-import { statusAnswer } from '../../src/streams/answer.ts';
 import { Detours } from '../../src/streams/detour.ts';
 import { StreamHandler } from '../../src/streams/handler.ts';
 import { SpareKubelets } from '../../src/streams/spare-kubelets.ts';
@@ -25,6 +23,7 @@ import {
   makeCertificates,
   startKubelet,
 } from './support/kubelet-server.ts';
+import { type LogFront, readLog, startLogFront } from './support/log-front.ts';
 
 describe('logs', () => {
   let certificates: Certificates;
@@ -34,7 +33,7 @@ describe('logs', () => {
   let fake: FakeCluster;
   let handler: StreamHandler;
   let ended: Promise<SessionEnd>;
-  let port: number;
+  let front: LogFront;
   /** Of the next call. */
   let target: string;
 
@@ -66,50 +65,12 @@ describe('logs', () => {
         { version: '1.2.3' },
       );
     });
-    port = await startFront();
+    front = await startLogFront(scope, { fake, handler, target: () => target });
   });
 
   afterEach(() => scope.close());
 
-  /** As the pipeline does: the signal follows the client, errors are answered. */
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const gone = new AbortController();
-    response.on('close', () => gone.abort());
-    const call = makeCall(fake.cluster, request.method ?? '', target, { signal: gone.signal });
-    await handler.handleRequest(call, request, response).catch((error: unknown) => {
-      sendAnswer(response, statusAnswer(statusOf(error), call.auditId));
-    });
-  }
-
-  async function startFront(): Promise<number> {
-    const front = createServer((request, response) => void serve(request, response));
-    scope.add(() => {
-      front.closeAllConnections();
-      return new Promise<void>((resolve) => {
-        front.close(() => resolve());
-      });
-    });
-    await new Promise<void>((resolve) => {
-      front.listen(0, '127.0.0.1', resolve);
-    });
-    return (front.address() as AddressInfo).port;
-  }
-
-  function open(): Promise<IncomingMessage> {
-    return new Promise((resolve, reject) => {
-      get({ host: '127.0.0.1', port, path: '/', agent: false }, resolve).on('error', reject);
-    });
-  }
-
-  async function read(answer: IncomingMessage): Promise<string> {
-    let text = '';
-    try {
-      for await (const chunk of answer) text += String(chunk);
-    } catch (error) {
-      return `${text} !${(error as { code?: string }).code}`;
-    }
-    return text;
-  }
+  const open = (): Promise<IncomingMessage> => front.open();
 
   it('asks with no lines first, then reads the kubelet with what was asked', async () => {
     target = 'pods/demo/log?follow=true&tailLines=5&timestamps=true&limitBytes=100&previous=false';
@@ -119,7 +80,7 @@ describe('logs', () => {
       answer.statusCode,
       answer.headers['content-type'],
       answer.headers['cache-control'],
-      await read(answer),
+      await readLog(answer),
     ]).to.deep.equal([200, 'text/plain', 'no-cache, private', 'one\ntwo\n']);
     expect(fake.asked.map(({ method, target: asked }) => `${method} ${asked}`)).to.deep.equal([
       'GET /api/v1/namespaces/default/pods/demo/log?limitBytes=100&tailLines=0&timestamps=true',
@@ -156,7 +117,7 @@ describe('logs', () => {
     it(`relays the ${status} of kube-apiserver and reads no kubelet`, async () => {
       fake.answer = () => (status === 204 ? { status, headers: [], body: noBytes } : badRequest(body));
       const answer = await open();
-      const text = await read(answer);
+      const text = await readLog(answer);
       expect([answer.statusCode, text.includes(body), kubelet.requests]).to.deep.equal([status, true, []]);
     });
   }
@@ -183,7 +144,7 @@ describe('logs', () => {
     it(`tells the ${code} of a kubelet in the words of kube-apiserver`, async () => {
       script.onGet = (_request, response) => void response.writeHead(code).end(text);
       const answer = await open();
-      const status = JSON.parse(await read(answer)) as { code: number; reason?: string; message: string };
+      const status = JSON.parse(await readLog(answer)) as { code: number; reason?: string; message: string };
       expect(`${status.code} ${status.reason} ${status.message}`).to.equal(want);
       expect(answer.statusCode).to.equal(status.code);
     });
@@ -194,7 +155,7 @@ describe('logs', () => {
       response.write('half');
       setImmediate(() => response.destroy());
     };
-    expect(await read(await open())).to.equal('half !ECONNRESET');
+    expect(await readLog(await open())).to.equal('half !ECONNRESET');
     expect((await ended).cause).to.equal('kubeletGone');
   });
 
@@ -250,7 +211,7 @@ describe('logs', () => {
       answer.once('data', resolve);
     });
     handler.sessions.list()[0]?.end('kexer is shutting down');
-    expect(await read(answer)).to.equal(' !ECONNRESET');
+    expect(await readLog(answer)).to.equal(' !ECONNRESET');
     expect(await ended).to.deep.equal({ cause: 'ended', message: 'kexer is shutting down' });
   });
 
@@ -258,7 +219,7 @@ describe('logs', () => {
     target = 'pods/demo/exec?command=x';
     fake.answer = () => new StatusError(badRequest('Upgrade request required')).status;
     const answer = await open();
-    expect([answer.statusCode, (JSON.parse(await read(answer)) as { message: string }).message]).to.deep.equal([
+    expect([answer.statusCode, (JSON.parse(await readLog(answer)) as { message: string }).message]).to.deep.equal([
       400,
       'Upgrade request required',
     ]);
