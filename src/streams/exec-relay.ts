@@ -47,6 +47,8 @@ export interface ExecRelayOptions {
   readonly streamCount?: number;
   /** Who is at the other end of `kubelet`, for texts: {@link kubeletName} or kube-apiserver. */
   readonly backend: string;
+  /** It will be ended at once, and its client is to read why. Default: no. */
+  readonly isRefusal?: boolean;
 }
 
 export class ExecRelay implements RunningStream {
@@ -235,7 +237,8 @@ export class ExecRelay implements RunningStream {
     this.#toKubelet.open();
     this.#kubelet.destroy();
     // Not after an end from outside, which has its own time, nor after the kubelet's own word: it does not need the streams that are missing.
-    if (!this.#isOpening || this.#end.cause !== 'kubeletGone') {
+    const isAwaited = this.#end.cause === 'kubeletGone' || this.#options.isRefusal === true;
+    if (!this.#isOpening || !isAwaited) {
       this.#leaveClient();
       return;
     }

@@ -1,6 +1,6 @@
 // An upgrade from its call to the point where both legs are open and the 101 may be written: preflight, negotiation, kubelet. The order
 // is the promise: nothing of what kexer itself finds out is told before kube-apiserver's answer, no kubelet is asked for a stream before
-// kube-apiserver has allowed it, and no 101 is written before the kubelet's.
+// kube-apiserver has allowed it, no 101 is written before the kubelet's, and the legs are not joined before the pod is known to be the one asked for.
 
 import { Buffer } from 'node:buffer';
 
@@ -36,6 +36,7 @@ import type { Session, SessionSubject } from './session.ts';
 import type { DialledKubelet, SpareKubelets } from './spare-kubelets.ts';
 import { findPlace, type Place, type Target, targetOf } from './target.ts';
 import { TunnelDuplex } from './tunnel.ts';
+import { canBeToldLate, VouchedStream } from './vouched-stream.ts';
 
 export interface UpgradeDeps {
   readonly clock: Clock;
@@ -119,16 +120,13 @@ async function openDirect(
         auditId: call.auditId,
       });
     }
-    if (!outcome.leg.isUidCompared) await requireSamePod(call.cluster, target, outcome.leg.socket, signal);
+    const { leg } = outcome;
+    const vouch = (until: AbortSignal): Promise<void> => requireSamePod(call.cluster, target, leg.socket, until);
+    const isVouchedLate = !leg.isUidCompared && canBeToldLate(options.kind, protocol);
+    if (!leg.isUidCompared && !isVouchedLate) await vouch(signal);
     deps.kubelets.prepare(call.cluster.kubelet, target);
-    return openedStream(deps, call, {
-      options,
-      place: target,
-      protocol,
-      backend: outcome.leg,
-      backendName: kubeletName(target.node),
-      detour: undefined,
-    });
+    const opened = { options, place: target, protocol, backend: leg, backendName: kubeletName(target.node) };
+    return openedStream(deps, call, { ...opened, detour: undefined }, isVouchedLate ? vouch : undefined);
   } finally {
     // What was dialled beside a preflight that came to nothing; a failure to dial then concerns nobody.
     if (!isTaken) {
@@ -173,16 +171,25 @@ async function openDetour(
   }
 }
 
-function openedStream(deps: UpgradeDeps, call: Call, opened: Opened): OpenStream {
+/** @param vouch what must resolve before the legs may be joined, where that is not known yet. */
+function openedStream(
+  deps: UpgradeDeps,
+  call: Call,
+  opened: Opened,
+  vouch?: (signal: AbortSignal) => Promise<void>,
+): OpenStream {
   const subject = subjectOf(call, opened);
+  const start = (session: Session, client: Leg): RunningStream => {
+    client.socket.write(opened.protocol.accepted);
+    const joined = (kubelet: Leg, isRefusal: boolean): RunningStream =>
+      join(deps, session, { ...opened, backend: kubelet }, client, isRefusal);
+    if (vouch === undefined) return joined(opened.backend, false);
+    return new VouchedStream({ session, client, kubelet: opened.backend, vouch, join: joined });
+  };
   return {
     subject,
     backend: opened.backend.socket,
-    run: (client, announced) =>
-      runSession(deps, call, { subject, announced }, (session) => {
-        client.socket.write(opened.protocol.accepted);
-        return join(deps, session, opened, client);
-      }),
+    run: (client, announced) => runSession(deps, call, { subject, announced }, (session) => start(session, client)),
   };
 }
 
@@ -275,7 +282,8 @@ interface Opened {
   readonly detour: Detour | undefined;
 }
 
-function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg): RunningStream {
+/** @param isRefusal it is joined only to be ended: the backend leads nowhere. */
+function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg, isRefusal: boolean): RunningStream {
   const { options, protocol, backend: kubelet, backendName: backend } = opened;
   const parts = { clock: deps.clock, session };
   const legs = { client, kubelet };
@@ -286,6 +294,7 @@ function join(deps: UpgradeDeps, session: Session, opened: Opened, client: Leg):
           hasTty: options.hasTty,
           streamCount: streamCountOf(options, protocol.choice.version),
           backend,
+          isRefusal,
         })
       : new ExecTranslate(parts, legs, {
           version: protocol.choice.version,

@@ -2,10 +2,17 @@
 // between the check and the dial, a right to look that is taken for a right to enter. No kubelet may be asked for anything that
 // kube-apiserver has not allowed, on that very request.
 
-import { expect } from 'chai';
+import { Buffer } from 'node:buffer';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
 
+import { expect } from 'chai';
+
+import { systemClock } from '../../src/base/clock.ts';
+import { SpdyConnection } from '../../src/net/spdy-connection.ts';
+import { WebSocketConnection } from '../../src/net/websocket-connection.ts';
 import { getHeader } from '../../src/protocol/raw-headers.ts';
 import type { Answer, Ask, HttpClient } from './support/http-client.ts';
 import { useStage } from './support/stage.ts';
@@ -36,6 +43,21 @@ const streamsOf = (pod: string, command = 'true'): Readonly<Record<string, Ask>>
     path: `${pods}/${pod}/exec?command=${command}&stdout=true`,
     headers: webSocket(),
   },
+  'exec by SPDY v3': {
+    method: 'POST',
+    path: `${pods}/${pod}/exec?command=${command}&stdout=true`,
+    headers: spdy('v3.channel.k8s.io'),
+  },
+  'exec by WebSocket v4': {
+    method: 'GET',
+    path: `${pods}/${pod}/exec?command=${command}&stdout=true`,
+    headers: webSocket('v4.channel.k8s.io'),
+  },
+  'exec by WebSocket v1': {
+    method: 'GET',
+    path: `${pods}/${pod}/exec?command=${command}&stdout=true`,
+    headers: webSocket('channel.k8s.io'),
+  },
   'attach by SPDY': { method: 'POST', path: `${pods}/${pod}/attach?stdout=true`, headers: spdy() },
   'attach by WebSocket': { method: 'GET', path: `${pods}/${pod}/attach?stdout=true`, headers: webSocket() },
   'port-forward by SPDY': { method: 'POST', path: `${pods}/${pod}/portforward`, headers: spdy('portforward.k8s.io') },
@@ -56,6 +78,35 @@ const consent = {
   reason: 'BadRequest',
   code: 400,
 };
+
+/** What a client is told on its error stream or channel, when it has opened all it wants and the connection is over. */
+async function toldBy(transport: 'SPDY' | 'WebSocket', socket: TLSSocket, head: Buffer): Promise<string> {
+  const parts: Buffer[] = [];
+  const over = once(socket, 'close');
+  if (transport === 'SPDY') {
+    const connection: SpdyConnection = new SpdyConnection(
+      { socket, clock: systemClock },
+      { role: 'client', head },
+      { onEnd: () => connection.destroy() },
+    );
+    connection.createStream([['streamtype', 'error']], { onData: (bytes) => parts.push(Buffer.from(bytes)) });
+    connection.createStream([['streamtype', 'stdout']], {});
+  } else {
+    const connection = new WebSocketConnection(
+      { socket, clock: systemClock },
+      { role: 'client', head },
+      {
+        onData: ({ bytes }) => {
+          if (bytes[0] === 3) parts.push(Buffer.from(bytes.subarray(1)));
+        },
+        onEnd: () => connection.destroy(),
+      },
+    );
+  }
+  await over;
+  const { status, message } = JSON.parse(Buffer.concat(parts).toString()) as { status: string; message: string };
+  return `${status} ${message}`;
+}
 
 describe('between check and use', () => {
   const stage = useStage();
@@ -253,13 +304,14 @@ describe('between check and use', () => {
       while ((await client.ask({ method: 'GET', path: `${pods}/${name}` })).status !== 404);
     }
 
+    const taken = 'Operation cannot be fulfilled on pods "replaced-\\d+": another pod has taken its name';
     const refusals: readonly (readonly [way: string, wanted: RegExp])[] = [
-      // A kubelet takes an exec by the pod's name alone, so kexer looks again before any stream is opened.
-      ['exec by SPDY', /^409 Operation cannot be fulfilled on pods "replaced-\d+": another pod has taken its name/],
-      [
-        'exec by WebSocket',
-        /^409 Operation cannot be fulfilled on pods "replaced-\d+": another pod has taken its name/,
-      ],
+      // A kubelet takes an exec by the pod's name alone, so kexer looks again before any stream is opened; who can be told behind a 101 has it by then.
+      ['exec by SPDY', new RegExp(`^101 Failure Internal error occurred: ${taken}`)],
+      ['exec by WebSocket', new RegExp(`^101 Failure Internal error occurred: ${taken}`)],
+      ['exec by WebSocket v4', new RegExp(`^101 Failure Internal error occurred: ${taken}`)],
+      ['exec by SPDY v3', new RegExp(`^409 ${taken}`)],
+      ['exec by WebSocket v1', new RegExp(`^409 ${taken}`)],
       // These it compares.
       ['attach by SPDY', /^500 container shell not found in pod replaced-\d+_default$/],
       ['attach by WebSocket', /^500 container shell not found in pod replaced-\d+_default$/],
@@ -289,13 +341,16 @@ describe('between check and use', () => {
         const before = kubeletRequests().length;
         const answering = stage()
           .client(stage().direct, { token })
-          .upgrade(streamsOf(name, `touch&command=${mark}`)[way] ?? { method: '', path: '' });
+          .upgrade(streamsOf(name, `touch&command=${mark}`)[way] ?? { method: '', path: '' }, (socket, head) =>
+            toldBy(way.includes('SPDY') ? 'SPDY' : 'WebSocket', socket, head),
+          );
         await Promise.all([looked.promise, checked.promise]);
         await deletePod(name);
         const newUid = await createPod(name);
         expect(newUid).not.to.equal(uid);
         replaced.resolve();
-        expect(textOf(await answering)).to.match(wanted);
+        const answer = await answering;
+        expect(answer.status === 101 ? `101 ${answer.body.toString()}` : textOf(answer)).to.match(wanted);
         const asked = kubeletRequests().slice(before);
         expect(asked).to.have.length(1);
         expect(asked[0]?.target).to.match(

@@ -4,7 +4,7 @@
 import { Agent, request as httpsRequest } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import { once } from 'node:events';
-import { connect } from 'node:tls';
+import { connect, type TLSSocket } from 'node:tls';
 
 import { readBody, requestUpgrade } from '../../../src/net/upgrade.ts';
 import { getHeader, type RawHeaders } from '../../../src/protocol/raw-headers.ts';
@@ -101,8 +101,11 @@ export class HttpClient {
     });
   }
 
-  /** Asks for an upgrade; a 101 is the whole answer, and the connection is cut. */
-  async upgrade(ask: Ask): Promise<Answer> {
+  /**
+   * Asks for an upgrade; a 101 is the whole answer, and the connection is cut.
+   * @param use what to do behind a 101 before that; what it gives is the answer's body.
+   */
+  async upgrade(ask: Ask, use?: (socket: TLSSocket, head: Buffer) => Promise<string>): Promise<Answer> {
     const { host = '127.0.0.1', port, basePath, ca } = this.#server;
     const socket = connect({ host, port, ca, ALPNProtocols: ['http/1.1'], ...this.#credential.certificate });
     socket.on('error', () => {}); // seen by whoever waits
@@ -116,7 +119,9 @@ export class HttpClient {
         { timeoutMs },
       );
       const isRefused = head.status !== 101;
-      const body = isRefused ? await readBody(socket, head, rest, { maxBytes, timeoutMs, method }) : Buffer.alloc(0);
+      const body = isRefused
+        ? await readBody(socket, head, rest, { maxBytes, timeoutMs, method })
+        : Buffer.from((await use?.(socket, rest)) ?? '');
       const contentType = isRefused ? (getHeader(head.headers, 'Content-Type') ?? '') : '';
       return { status: head.status, contentType, headers: head.headers, body };
     } finally {
