@@ -144,8 +144,9 @@ interface RbacObject {
 
 /** The objects of config/rbac with names and a namespace of the matrix's own, each with the collection it is created in. */
 async function rbacObjects(): Promise<(readonly [string, object])[]> {
+  // Not those of clusters by Secret: the matrix has none, and no cluster but the sandbox is born with their namespace.
   const files = (await readdir(rbacFolder, { recursive: true })).filter(
-    (file) => file.endsWith('.yaml') && !file.endsWith('kustomization.yaml') && !file.includes('-constrained'),
+    (file) => file.endsWith('.yaml') && !/kustomization\.yaml$|-constrained|^clusters/.test(file),
   );
   const objects: (readonly [string, object])[] = [];
   for (const file of files) {
