@@ -32,8 +32,10 @@ export interface CampaignResult {
   readonly heapAfter: number;
 }
 
-/** Runs after which kexer has loaded and compiled what it ever will: memory is compared with the state then. */
-const warmUpRuns = 12;
+/** Runs after which kexer has loaded and compiled nearly all it ever will: memory is compared with the state then. */
+const warmUpRuns = 60;
+/** The same of the kexer of the detour, where a tenth of the runs go. */
+const detourWarmUpRuns = 120;
 /** Growth that is no leak: a leak of one session's buffers a run would be more after 300 runs. */
 const maxRssGrowthBytes = 64 * 1024 * 1024;
 const maxHeapGrowthBytes = 8 * 1024 * 1024;
@@ -59,8 +61,7 @@ export async function runCampaign(stage: FaultStage, options: CampaignOptions): 
     if (problems.length > 0 && complain !== log) complain(line);
     for (const problem of problems) complain(`    VIOLATION: ${problem}`);
     if (number + 1 === warmUpRuns) before = await stage.kexer.probe(true);
-    // A tenth of the runs go there.
-    if (number + 1 === 10 * warmUpRuns) detourBefore = await stage.detourKexer.probe(true);
+    if (number + 1 === detourWarmUpRuns) detourBefore = await stage.detourKexer.probe(true);
   }
   const after = await stage.kexer.probe(true);
   before ??= after;
