@@ -10,6 +10,7 @@ import type { KubeletAccess } from '../clusters/cluster.ts';
 import { addressText } from '../net/dial.ts';
 import { readBody, requestUpgrade } from '../net/upgrade.ts';
 import { getHeader, type RawHeaders } from '../protocol/raw-headers.ts';
+import { upgradeDoubted } from './doubted-spare.ts';
 import { dialKubelet, kubeletCredential } from './kubelet-dial.ts';
 import { isUid } from './names.ts';
 import type { UpgradeKind } from './options.ts';
@@ -81,7 +82,7 @@ function canNameUid(kind: UpgradeKind, target: Target): boolean {
 }
 
 /**
- * @param dialled taken over, and destroyed if no leg comes of it. A second try dials anew.
+ * @param dialled taken over, and destroyed if no leg comes of it. One that had been waiting may be doubled; a second try dials anew.
  * @throws KexerError timeout, unreachable, tls, badGateway, clientGone
  */
 export async function openKubeletLeg(
@@ -92,14 +93,12 @@ export async function openKubeletLeg(
   request: KubeletRequest,
 ): Promise<UpgradeOutcome> {
   const hasUid = canNameUid(request.kind, target);
-  const outcome = await tryUpgrade(deps, access, target, socket, { ...request, hasUid }).catch(
-    async (error: unknown) => {
-      // Closed by the kubelet while it waited: nothing came back, and without streams no command has begun.
-      if (!isSpare || !(error instanceof KexerError) || error.code !== 'unreachable') throw error;
-      const fresh = await dialKubelet(deps, access, target, request.signal);
-      return tryUpgrade(deps, access, target, fresh, { ...request, hasUid });
-    },
-  );
+  const ask = (on: TLSSocket, signal: AbortSignal): Promise<UpgradeOutcome> =>
+    tryUpgrade(deps, access, target, on, { ...request, hasUid, signal });
+  const onSpare = (): Promise<UpgradeOutcome> => ask(socket, request.signal);
+  const afresh = async (until: AbortSignal): Promise<UpgradeOutcome> =>
+    ask(await dialKubelet(deps, access, target, until), until);
+  const outcome = await (isSpare ? upgradeDoubted(deps, { socket, onSpare, afresh }, request.signal) : onSpare());
   if (outcome.isOpen || !hasUid || !isUnknownPath(outcome.refusal)) return outcome;
   // A kubelet that does not know the UID form (virtual-kubelet): ask once without it.
   const second = await dialKubelet(deps, access, target, request.signal);

@@ -38,7 +38,7 @@ async function collections(isTold: boolean): Promise<number> {
 }
 
 describe('YoungGarbage', function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
 
   it('has the young generation collected for every four MiB, which it is not by itself', async () => {
     const told = await collections(true);

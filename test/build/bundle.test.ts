@@ -22,7 +22,7 @@ interface Outcome {
 }
 
 describe('bundle', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   let dir: string;
   let files: BundledFile[];
 

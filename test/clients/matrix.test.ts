@@ -25,7 +25,7 @@ interface Place {
 }
 
 describe('client matrix', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   this.slow(5000);
   let stage: Stage;
   let echo: Server;

@@ -16,7 +16,7 @@ const mebibyte = 1024 * 1024;
 const v4 = ['v4.channel.k8s.io'];
 
 describe('habits of raw clients', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   let stage: Stage;
 
   before(async () => {
@@ -62,7 +62,7 @@ describe('habits of raw clients', function () {
         // As fabric8: it asks how much has come, and again until all has.
         const check = `until [ $(wc -c < ${file}) -ge ${bytes.length} ]; do sleep 0.05; done; sha256sum < ${file}; rm ${file}`;
         const sum = createHash('sha256').update(bytes).digest('hex');
-        expect(await run(pod, `timeout 5 sh -c '${check}'`)).to.equal(`${sum}  -\n`);
+        expect(await run(pod, `timeout 30 sh -c '${check}'`)).to.equal(`${sum}  -\n`);
       });
 
       it('a frame of 15 MiB arrives whole', async () => {

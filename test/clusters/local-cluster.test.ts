@@ -113,7 +113,7 @@ describe('LocalCluster', () => {
     };
   }
 
-  const request = { method: 'GET', target: '/api?x', timeoutMs: 1000 };
+  const request = { method: 'GET', target: '/api?x', timeoutMs: 10_000 };
 
   it("sends a token caller's call without any credential of kexer's", async () => {
     const identity = { headers: [['Authorization', 'Bearer eve']], credential: 'none' } as const;

@@ -295,7 +295,7 @@ describe('RemoteCluster', () => {
         ...call,
         identity: { ...call.identity, credential, headers: [['Authorization', 'Bearer alices']] },
       };
-      const request = { method: 'GET', target: '/api', headers: [], timeoutMs: 1000, signal: never };
+      const request = { method: 'GET', target: '/api', headers: [], timeoutMs: 10_000, signal: never };
       const error: unknown = await cluster.exchange(other, request).catch((reason: unknown) => reason);
       expect(String(error)).to.contain('it has an identity of another cluster');
     }

@@ -29,7 +29,7 @@ function byName(manifests: readonly Manifest[]): Record<string, Manifest> {
 }
 
 describe('config/chart', function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   before(needsKubectl);
 
   const variants: readonly (readonly [folder: string, values: Values])[] = [

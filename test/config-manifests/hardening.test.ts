@@ -24,7 +24,7 @@ function deploymentOf(manifests: readonly Manifest[]): V1Deployment {
 }
 
 describe('manifests: hardening', function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   before(needsKubectl);
 
   for (const folder of applicableFolders()) {

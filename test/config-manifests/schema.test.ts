@@ -27,7 +27,7 @@ describe('manifests', () => {
 
   for (const folder of applicableFolders()) {
     it(`${folder} is valid, object by object`, async function (this: Mocha.Context) {
-      this.timeout(20_000);
+      this.timeout(60_000);
       const manifests = await kustomize(folder);
       expect(manifests.length).to.be.greaterThan(15);
       expect(manifests.flatMap(complaintsAbout)).to.deep.equal([]);

@@ -25,7 +25,7 @@ import { echoingKubelet, FuzzStage } from './support/stage.ts';
 const seed = newSeed();
 const budget = { seed, budgetMs: budgetMs(), atOnce: 8 };
 /** A connection of garbage that has been half-closed by its client ends within this. */
-const endTimeoutMs = 5000;
+const endTimeoutMs = 20_000;
 
 /** Unlike events.once these do not care for errors: 'close' follows. */
 function whenClosed(socket: TLSSocket): Promise<void> {

@@ -171,7 +171,7 @@ describe(`kexer with kubelets that send garbage (seed ${seed})`, function () {
       kubelet.resume();
       if (random.chance(0.5)) client.end();
       else client.destroy();
-      const problem = (await within(5000, isLetGo)) === true ? undefined : 'the kubelet is still held';
+      const problem = (await within(20_000, isLetGo)) === true ? undefined : 'the kubelet is still held';
       client.destroy();
       return problem;
     });

@@ -104,7 +104,7 @@ describe('an endpoint with a guard', () => {
       const dialled = await dialTcp({
         host: host.replaceAll(/[[\]]/g, ''),
         port: 1,
-        timeoutMs: 1000,
+        timeoutMs: 10_000,
         guard: endpoint.guard,
       }).catch((error: unknown) => error);
       expect(dialled).to.be.instanceOf(KexerError).with.property('code', 'badGateway');

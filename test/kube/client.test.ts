@@ -37,7 +37,7 @@ describe('KubeClient.exchange', () => {
         ['Upgrade', 'h2c'],
         ['Expect', '100-continue'],
       ],
-      timeoutMs: 5000,
+      timeoutMs: 10_000,
     });
     const authority = endpoint.url.replace('http://', '').replace('/prefix', '');
     expect(seen).to.deep.equal({
@@ -64,7 +64,7 @@ describe('KubeClient.exchange', () => {
 
   it('refuses header values that would end the header', async () => {
     const endpoint = await httpEndpoint((_request, response) => response.end());
-    const request = { method: 'GET', target: '/', timeoutMs: 1000 };
+    const request = { method: 'GET', target: '/', timeoutMs: 10_000 };
     const client = clientOf(endpoint);
     expect(await codeOf(client.exchange({ ...request, headers: [['A', 'x\r\nB: y']] }))).to.equal('badRequest');
     expect(await codeOf(client.exchange({ ...request, target: '/ HTTP/1.1\r\nA: b', headers: [] }))).to.equal(
@@ -80,7 +80,7 @@ describe('KubeClient.exchange', () => {
     });
     const client = clientOf(endpoint);
     for (let i = 0; i < 10; i += 1)
-      await client.exchange({ method: 'POST', target: '/', headers: [], timeoutMs: 1000 });
+      await client.exchange({ method: 'POST', target: '/', headers: [], timeoutMs: 10_000 });
     // The second may go out a tick before the first connection counts as free.
     expect(ports.size).to.be.lessThan(3);
   });
@@ -92,8 +92,8 @@ describe('KubeClient.exchange', () => {
       else response.end();
     });
     const client = clientOf(endpoint);
-    const watch = client.exchange({ method: 'GET', target: '/watch', headers: [], timeoutMs: 5000 });
-    await client.exchange({ method: 'POST', target: '/other', headers: [], timeoutMs: 5000 });
+    const watch = client.exchange({ method: 'GET', target: '/watch', headers: [], timeoutMs: 10_000 });
+    await client.exchange({ method: 'POST', target: '/other', headers: [], timeoutMs: 10_000 });
     expect(waiting).to.have.length(1);
     waiting[0]?.end();
     await watch;
@@ -111,7 +111,7 @@ describe('KubeClient.exchange', () => {
       isVerified: true,
       servername: undefined,
     });
-    const error = await failureOf(client.exchange({ method: 'GET', target: '/', headers: [], timeoutMs: 1000 }));
+    const error = await failureOf(client.exchange({ method: 'GET', target: '/', headers: [], timeoutMs: 10_000 }));
     expect(error).to.be.instanceOf(KexerError).and.deep.include({ code: 'unreachable' });
     expect(String(error)).to.include(`Cannot reach the apiserver at 127.0.0.1:${port}`);
   });
@@ -133,7 +133,7 @@ describe('KubeClient.exchange', () => {
       isVerified: true,
       servername: undefined,
     };
-    const request = { method: 'POST', target: '/', headers: [], timeoutMs: 5000 };
+    const request = { method: 'POST', target: '/', headers: [], timeoutMs: 10_000 };
     const answer = await clientOf(endpoint).exchange({ ...request, isRetriedOnce: true });
     expect([answer.status, connections]).to.deep.equal([200, 2]);
     connections = 0;
@@ -158,7 +158,7 @@ describe('KubeClient.exchange', () => {
       isVerified: true,
       servername: undefined,
     };
-    const request = { method: 'GET', target: '/', headers: [], timeoutMs: 5000, isRetriedOnce: true };
+    const request = { method: 'GET', target: '/', headers: [], timeoutMs: 10_000, isRetriedOnce: true };
     expect([await codeOf(clientOf(endpoint).exchange(request)), requests]).to.deep.equal(['cut', 1]);
   });
 
@@ -205,14 +205,14 @@ describe('KubeClient.exchange', () => {
       servername: undefined,
     };
     expect(
-      await codeOf(clientOf(endpoint).exchange({ method: 'GET', target: '/', headers: [], timeoutMs: 5000 })),
+      await codeOf(clientOf(endpoint).exchange({ method: 'GET', target: '/', headers: [], timeoutMs: 10_000 })),
     ).to.equal('badGateway');
   });
 
   it('fails what is under way when it is closed', async () => {
     const endpoint = await httpEndpoint(() => void client.close());
     const client = clientOf(endpoint);
-    const request = { method: 'GET', target: '/', headers: [], timeoutMs: 5000 };
+    const request = { method: 'GET', target: '/', headers: [], timeoutMs: 10_000 };
     expect(await codeOf(client.exchange(request))).to.equal('draining');
     expect(await codeOf(client.exchange(request))).to.equal('draining');
   });

@@ -73,7 +73,7 @@ function serveCat(socket: Duplex, head: Buffer, headerBytes: number, onEnd: (end
 }
 
 describe('SpdyConnection with kubectl', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const scope = new Scope();
   const ends: SpdyEnd[] = [];
   let headerBytes = 0;

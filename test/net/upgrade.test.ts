@@ -170,9 +170,9 @@ describe('requestUpgrade', () => {
     finePeer.on('error', () => {});
     const codes = await Promise.all(
       [
-        requestUpgrade(gone, request, { timeoutMs: 1000 }),
-        requestUpgrade(ended, request, { timeoutMs: 1000 }),
-        requestUpgrade(fine, { ...request, target: '/ HTTP/1.1\r\nX: y' }, { timeoutMs: 1000 }),
+        requestUpgrade(gone, request, { timeoutMs: 10_000 }),
+        requestUpgrade(ended, request, { timeoutMs: 10_000 }),
+        requestUpgrade(fine, { ...request, target: '/ HTTP/1.1\r\nX: y' }, { timeoutMs: 10_000 }),
       ].map((promise) => promise.then(() => 'done', codeOf)),
     );
     expect(codes).to.deep.equal(['unreachable', 'unreachable', 'badGateway']);

@@ -114,7 +114,7 @@ describe('WebSocketConnection and ws', () => {
     const key = Buffer.alloc(16, 7).toString('base64');
     const protocols = ['v5.channel.k8s.io', 'v4.channel.k8s.io'];
     const headers = [['Host', 'h'] as const, ...websocketRequestHeaders(key, protocols)];
-    const { head, rest } = await requestUpgrade(socket, { method: 'GET', target: '/', headers }, { timeoutMs: 1000 });
+    const { head, rest } = await requestUpgrade(socket, { method: 'GET', target: '/', headers }, { timeoutMs: 10_000 });
     expect(checkWebSocketAccepted(head, { key, protocols })).to.equal('v5.channel.k8s.io');
     const seen: string[] = [];
     await new Promise<void>((resolve) => {

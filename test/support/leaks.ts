@@ -20,11 +20,12 @@ function openResources(): string[] {
   return process.getActiveResourcesInfo().filter((name) => !ownResources.has(name));
 }
 
-/** How long closing sockets may take to vanish: a close travels through the event loop, never through time. */
-const maxTurns = 200;
+/** How long closing sockets may take to vanish. As a rule it is some turns of the event loop; a busy machine lets a peer's process wait. */
+const patienceMs = 5000;
 
 async function settle(): Promise<string[]> {
-  for (let turn = 0; turn < maxTurns && openResources().some((name) => name !== 'Timeout'); turn += 1) {
+  const endMs = performance.now() + patienceMs;
+  while (openResources().some((name) => name !== 'Timeout') && performance.now() < endMs) {
     await new Promise((resolve) => {
       setImmediate(resolve);
     });

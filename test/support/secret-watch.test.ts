@@ -15,7 +15,7 @@ import { useTempDir } from './temp-dir.ts';
 const secret = 'a-secret-of-this-test-alone-0123456789';
 
 describe('SecretWatch', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const tempDir = useTempDir();
   let watch: SecretWatch;
 

@@ -15,7 +15,7 @@ const secrets = { group: '', resource: 'secrets' };
 const namespace = 'clusters';
 
 describe('kexer doctor, of other clusters', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const { sandbox, asKexer, findings, later } = useClinic();
   let scope: Scope;
   let far: FarServer;

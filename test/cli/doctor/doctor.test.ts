@@ -15,7 +15,7 @@ const admission = 'admissionregistration.k8s.io';
 const apiService = { group: 'apiregistration.k8s.io', resource: 'apiservices', name: 'v1.backup.cv.io' };
 
 describe('kexer doctor', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const { sandbox, call, asKexer, asAdmin, findings, complaints, change, create, later, whenAvailable } = useClinic();
 
   it('finds all in order as kexer itself, in a table, and exits with 0', async () => {

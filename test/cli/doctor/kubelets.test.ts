@@ -14,7 +14,7 @@ import { useClinic } from './support/clinic.ts';
 const rbac = 'rbac.authorization.k8s.io';
 
 describe('kexer doctor, of kubelets', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const { sandbox, asKexer, asAdmin, findings, complaints, change, later } = useClinic();
 
   const node = { group: '', resource: 'nodes', name: 'node2' };

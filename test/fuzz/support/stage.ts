@@ -167,12 +167,12 @@ export class FuzzStage {
         () => true,
         () => false,
       );
-    return (await within(5000, echoed)) ?? false;
+    return (await within(20_000, echoed)) ?? false;
   }
 
   /** Sessions besides the witness's, once they have had their time to end. */
   async #sessionsLeft(): Promise<string[]> {
-    const deadline = Date.now() + 5000;
+    const deadline = Date.now() + 20_000;
     while (this.kexer.openSessions.length > 1 && Date.now() < deadline) await pause(10);
     const [, ...others] = this.kexer.openSessions;
     return others.map((session) => JSON.stringify(session));
@@ -185,7 +185,7 @@ function execPath(script: string): string {
 }
 
 async function openWitness(scope: Scope, target: SessionTarget): Promise<WebSocketClient> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 25_000;
   for (;;) {
     try {
       return await openWebSocket(scope, {

@@ -80,7 +80,7 @@ describe('kubelet: exec', () => {
   it('does not wait for ever for a background child that keeps stdout', async () => {
     const result = await runExec(harness, { pod: 'shell', command: sh('sleep 1000 & echo done') });
     expect({ stdout: result.stdout, code: exitCodeIn(result) }).to.deep.equal({ stdout: 'done\n', code: 0 });
-  }).timeout(10_000);
+  }).timeout(30_000);
 
   it('sends 64 MiB whole, the last line being the checksum of all before it', async () => {
     const client = await ExecClient.start(harness, { pod: 'shell', command: ['dump'], isHashing: true });
@@ -95,7 +95,7 @@ describe('kubelet: exec', () => {
     const again = await ExecClient.start(harness, { pod: 'shell', command: ['dump'], isHashing: true });
     await again.done;
     expect(client.hash.digest('hex')).to.equal(again.hash.digest('hex'));
-  }).timeout(20_000);
+  }).timeout(60_000);
 
   it('prints a dump whose checksum is right', async () => {
     const { stdout } = await runExec(harness, { pod: 'shell', command: ['dump', '1'] });
@@ -117,7 +117,7 @@ describe('kubelet: exec', () => {
       code: 0,
       bytes: true,
     });
-  }).timeout(20_000);
+  }).timeout(60_000);
 
   it('opens a terminal with the size the client gives, and follows its changes', async () => {
     const client = await ExecClient.start(harness, {

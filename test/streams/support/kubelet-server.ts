@@ -14,6 +14,8 @@ import { SpdyConnection, type SpdyStream } from '../../../src/net/spdy-connectio
 export interface KubeletScript {
   /** Bytes to write in answer to an upgrade instead of a 101. */
   refusal?: (request: IncomingMessage) => string | undefined;
+  /** What an upgrade's answer waits for, once it has come in; default nothing. */
+  answerAfter?: () => Promise<void>;
   onStream?: (stream: SpdyStream, connection: SpdyConnection) => void;
   onGet?: (request: IncomingMessage, response: ServerResponse) => void;
   /** Echoed in the 101; default what was offered. */
@@ -79,6 +81,11 @@ export async function startKubelet(
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     keep(request);
+    const after = script.answerAfter?.();
+    if (after === undefined) answer(request, socket, head);
+    else void after.then(() => answer(request, socket, head));
+  });
+  const answer = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     const refusal = script.refusal?.(request);
     if (refusal !== undefined) {
       socket.end(refusal);
@@ -99,7 +106,7 @@ export async function startKubelet(
         onEnd: () => connection.destroy(),
       },
     );
-  });
+  };
   scope.add(
     () =>
       new Promise<void>((resolve) => {

@@ -25,7 +25,7 @@ interface Outcome {
   readonly err: string;
 }
 
-/** Call inside `describe`, whose time limit has to be 30 s. */
+/** Call inside `describe`, whose time limit has to be 30 s at least. */
 export function useClinic() {
   let sandbox: Sandbox | undefined;
   const here = (): Sandbox => {
