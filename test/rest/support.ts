@@ -12,6 +12,7 @@ import type { Call } from '../../src/clusters/call.ts';
 import { LocalCluster } from '../../src/clusters/local-cluster.ts';
 import { createKubeletAccess } from '../../src/clusters/kubelet-access.ts';
 import { KubeClient } from '../../src/kube/client.ts';
+import type { Endpoint } from '../../src/kube/credential.ts';
 import { statusOf } from '../../src/kube/status.ts';
 import { abortResponse } from '../../src/net/http-answer.ts';
 import { fromRawHeaders } from '../../src/protocol/raw-headers.ts';
@@ -115,9 +116,11 @@ export interface FrontOptions {
   readonly maxBodyBytes: number;
   /** Of every call. */
   readonly accepted: () => void;
+  /** Where the cluster's apiserver is, over TLS and by HTTP/2 too. */
+  readonly endpoint?: Endpoint;
 }
 
-/** @param upstreamPort where the cluster's apiserver is, over plain HTTP. */
+/** @param upstreamPort where the cluster's apiserver is, over plain HTTP, if there is no endpoint. */
 export async function startFront(
   scope: Scope,
   upstreamPort: number,
@@ -128,12 +131,13 @@ export async function startFront(
     const client = new KubeClient(
       { clock: systemClock },
       {
-        endpoint: {
+        endpoint: options.endpoint ?? {
           url: `http://127.0.0.1:${upstreamPort}`,
           ca: undefined,
           isVerified: true,
           servername: undefined,
         },
+        isHttp2Used: options.endpoint !== undefined,
         credential: { kind: 'none' },
         userAgent: 'kexer/test',
       },
