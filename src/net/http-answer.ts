@@ -50,7 +50,7 @@ export function isGone(response: AnyResponse): boolean {
 /** Sends a head as {@link flushHead} does. Nothing may have been set before. @throws what Node says of a header that may not be sent. */
 export function sendHead(response: AnyResponse, { status, headers }: AnswerHead): void {
   if ('stream' in response) setHead(response, status, headers);
-  else response.writeHead(status, toRawHeaders(headers));
+  else writeHead(response, status, toRawHeaders(headers));
   flushHead(response);
 }
 
@@ -72,8 +72,19 @@ export function sendWholeAnswer(
   const flat = toRawHeaders(headers);
   const hasBody = status !== 204 && status !== 304 && response.req.method !== 'HEAD';
   if (hasBody && !hasHeader(headers, 'Content-Length')) flat.push('Content-Length', String(body?.length ?? 0));
-  response.writeHead(status, flat);
+  writeHead(response, status, flat);
   response.end(body);
+}
+
+/** The list leaves as it is: without a name being looked up, repeated ones apart. */
+function writeHead(response: ServerResponse, status: number, flat: string[]): void {
+  try {
+    response.writeHead(status, flat);
+  } catch (error) {
+    // Node has set it, and would say it of the status that follows.
+    response.statusMessage = '';
+    throw error;
+  }
 }
 
 /** The whole answer. Nothing may have been written before; does nothing if the client has left. */
