@@ -10,7 +10,7 @@ import { makeUser, type UserInfo } from '../kube/user.ts';
 
 const commonNameOid = '2.5.4.3';
 const organizationOid = '2.5.4.10';
-export const credentialIdKey = 'authentication.kubernetes.io/credential-id';
+const credentialIdKey = 'authentication.kubernetes.io/credential-id';
 
 /** @returns undefined if the certificate names nobody (no CN, or an empty one). @throws KexerError unauthenticated */
 export function userOfCertificate(certificate: X509Certificate): UserInfo | undefined {

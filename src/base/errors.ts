@@ -2,7 +2,7 @@
 // policy: who is to blame and whether another try may help. It becomes a Kubernetes Status in one place, kube/status.ts.
 
 /** Every code, with who is to blame. A code is never reused for another meaning. */
-export const errorCodes = {
+const errorCodes = {
   /** The caller sent something that has no one reading (400). */
   badRequest: { blame: 'client' },
   /** The caller proved no identity, or a wrong one (401). */

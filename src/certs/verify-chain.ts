@@ -79,11 +79,6 @@ export function verifyChain(chain: readonly X509Certificate[], bundle: CaBundle)
   }
 }
 
-/** Whether `verdict` holds at `nowMs`. */
-export function holdsAt(verdict: ChainVerdict, nowMs: number): boolean {
-  return heldUntil(verdict, nowMs) !== undefined;
-}
-
 /** When the last of the windows ends that `nowMs` is in; undefined: it is in none. */
 export function heldUntil(verdict: ChainVerdict, nowMs: number): number | undefined {
   const ends = verdict.windows.filter(({ fromMs, toMs }) => fromMs <= nowMs && nowMs <= toMs).map(({ toMs }) => toMs);

@@ -52,7 +52,7 @@ export interface GroupResource {
   readonly resource: string;
 }
 
-export function groupResourceText({ group, resource }: GroupResource): string {
+function groupResourceText({ group, resource }: GroupResource): string {
   return group === '' ? resource : `${resource}.${group}`;
 }
 

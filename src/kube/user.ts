@@ -12,7 +12,7 @@ export interface UserInfo {
 export const groupAuthenticated = 'system:authenticated';
 export const groupUnauthenticated = 'system:unauthenticated';
 export const groupMasters = 'system:masters';
-export const groupServiceAccounts = 'system:serviceaccounts';
+const groupServiceAccounts = 'system:serviceaccounts';
 export const userAnonymous = 'system:anonymous';
 
 const noExtra: ReadonlyMap<string, readonly string[]> = new Map();

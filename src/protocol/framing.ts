@@ -1,5 +1,5 @@
-// What delimits the body of an HTTP/1.1 message (RFC 9112, section 6.3), and the one place that writes framing headers of outgoing
-// messages. Anything two readers could delimit differently (both Content-Length and Transfer-Encoding, repeated or odd lengths, chunked
+// What delimits the body of an HTTP/1.1 message that came in (RFC 9112, section 6.3); what goes out is framed anew by its writer
+// (kube/transport.ts, net/http-answer.ts). Anything two readers could delimit differently (both Content-Length and Transfer-Encoding, repeated or odd lengths, chunked
 // not last) is refused: forwarded, it would be a second request hidden in a body.
 
 import { Buffer } from 'node:buffer';
@@ -55,13 +55,6 @@ export function responseFraming(method: string, head: { status: number; headers:
     throw refused('protocol', `Transfer-Encoding ${quote(encodings.join(', '), 80)}, want chunked alone`);
   }
   return { kind: 'chunked' };
-}
-
-/** The framing headers of an outgoing message; all inbound ones must have been stripped before. */
-export function framingHeaders(framing: RequestFraming): RawHeaders {
-  if (framing.kind === 'none') return [];
-  if (framing.kind === 'length') return [['Content-Length', String(framing.length)]];
-  return [['Transfer-Encoding', 'chunked']];
 }
 
 function isChunked(encodings: readonly string[]): boolean {

@@ -36,8 +36,8 @@ export interface WebSocketChoice {
 }
 
 export const spdyProtocolHeader = 'X-Stream-Protocol-Version';
-export const spdyAcceptedHeader = 'X-Accepted-Stream-Protocol-Versions';
-export const websocketProtocolHeader = 'Sec-WebSocket-Protocol';
+const spdyAcceptedHeader = 'X-Accepted-Stream-Protocol-Versions';
+const websocketProtocolHeader = 'Sec-WebSocket-Protocol';
 
 /** In the order a CRI server names them. v5 over SPDY would be v4; none chooses it. */
 const spdyExecProtocols = ['v4.channel.k8s.io', 'v3.channel.k8s.io', 'v2.channel.k8s.io', 'channel.k8s.io'] as const;

@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { generateAuthority, generateClient, generateServing, type KeyPairPem } from '../certs/generate.ts';
 import { tellSecret } from './made-secrets.ts';
 
-export const userAdmin = 'admin';
+const userAdmin = 'admin';
 export const userAlice = 'alice';
 export const userViewer = 'viewer';
 export const userKexerKubelet = 'kexer-kubelet';
 /** How the apiserver appears to kubelets. */
-export const userKubeApiserver = 'system:kube-apiserver';
+const userKubeApiserver = 'system:kube-apiserver';
 /** The front proxy's common name: the one allowed name in extension-apiserver-authentication. */
 export const frontProxyName = 'front-proxy-client';
 

@@ -17,7 +17,7 @@ export function rule(verbs: string, groups: string, resources: string, resourceN
   };
 }
 
-export function urlRule(...nonResourceURLs: string[]): PolicyRule {
+function urlRule(...nonResourceURLs: string[]): PolicyRule {
   return { verbs: ['get'], nonResourceURLs };
 }
 

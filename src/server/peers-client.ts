@@ -17,7 +17,7 @@ import {
 } from './peers-messages.ts';
 
 /** A list of everybody's sessions waits no longer for one kexer. */
-export const peerTimeoutMs = 1000;
+const peerTimeoutMs = 1000;
 /** An order waits for the client's leave, too. */
 const endTimeoutMs = 3000;
 /** Of 5000 sessions with long commands. */

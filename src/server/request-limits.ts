@@ -16,7 +16,7 @@ import { streamKindOf } from '../streams/kind.ts';
 import type { RequestContext } from './request-context.ts';
 
 /** As the settings under `limits` are called. */
-export const limitNames = [
+const limitNames = [
   'sessionsPerUser',
   'sessions',
   'sessionStartsPerUser',

@@ -30,7 +30,7 @@ const pingIntervalMs = 30_000;
  * How long a kubelet may take nothing of what its client had sent before it left. Longer is of no use: without a client there is no result, and
  * a command that reads slowly gets it all as long as it reads.
  */
-export const farewellTimeoutMs = 2_000;
+const farewellTimeoutMs = 2_000;
 
 /** A kubelet that could answer and does not for as long as TCP keepalive gives a machine (net/keep-alive.ts) hangs or is gone. */
 export const kubeletKeepalive = {

@@ -12,11 +12,11 @@ const maxSubdomainLength = 253;
 /** UIDs of pods are UUIDs, or for static pods a hash or whatever their source said. */
 const uidPattern = /^[A-Za-z0-9][-A-Za-z0-9_.]{0,127}$/;
 
-export function isDnsLabel(name: string): boolean {
+function isDnsLabel(name: string): boolean {
   return labelPattern.test(name);
 }
 
-export function isDnsSubdomain(name: string): boolean {
+function isDnsSubdomain(name: string): boolean {
   return name.length <= maxSubdomainLength && subdomainPattern.test(name);
 }
 

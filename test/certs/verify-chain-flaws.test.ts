@@ -7,7 +7,7 @@ import { expect } from 'chai';
 import forge from 'node-forge';
 
 import { readCertificate } from '../../src/certs/der.ts';
-import { CaBundle, holdsAt, verifyChain } from '../../src/certs/verify-chain.ts';
+import { CaBundle, heldUntil, verifyChain } from '../../src/certs/verify-chain.ts';
 
 interface Made {
   readonly name: string;
@@ -58,7 +58,7 @@ function x509({ certificate }: Made): X509Certificate {
 function trust(chain: readonly Made[], ...roots: Made[]): string {
   const bundle = new CaBundle(roots.map(({ certificate }) => forge.pki.certificateToPem(certificate)).join(''));
   const verdict = verifyChain(chain.map(x509), bundle);
-  return holdsAt(verdict, nowMs) ? 'trusted' : verdict.reason;
+  return heldUntil(verdict, nowMs) === undefined ? verdict.reason : 'trusted';
 }
 
 const pathLength = (length: number): object => ({

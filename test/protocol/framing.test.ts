@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { codeOf } from '../../src/base/errors.ts';
-import { ChunkedDecoder, framingHeaders, requestFraming, responseFraming } from '../../src/protocol/framing.ts';
+import { ChunkedDecoder, requestFraming, responseFraming } from '../../src/protocol/framing.ts';
 import type { RawHeader } from '../../src/protocol/raw-headers.ts';
 
 type Given = [name: string, value: string][];
@@ -115,16 +115,6 @@ describe('responseFraming', () => {
       expect(outcome(() => responseFraming(method, { status, headers }))).to.deep.equal(want);
     });
   }
-});
-
-describe('framingHeaders', () => {
-  it('writes one way only', () => {
-    expect([
-      framingHeaders({ kind: 'none' }),
-      framingHeaders({ kind: 'length', length: 12 }),
-      framingHeaders({ kind: 'chunked' }),
-    ]).to.deep.equal([[], [['Content-Length', '12']], [['Transfer-Encoding', 'chunked']]]);
-  });
 });
 
 describe('ChunkedDecoder', () => {

@@ -17,8 +17,6 @@ export interface MetricDefinition<Label extends string = string> {
   readonly origin?: 'kube-apiserver' | 'process' | 'nodejs';
 }
 
-export type LabelsOf<Definition> = Definition extends MetricDefinition<infer Label> ? Label : never;
-
 /** The label sets that a scrape shows of a definition. */
 export type LabelValues<Label extends string> = Readonly<Record<Label, string>>;
 

@@ -116,9 +116,6 @@ export const rstStatus = Object.freeze({
   streamAlreadyClosed: 9,
 });
 
-/** Status codes of GOAWAY (section 2.6.6). */
-export const goawayStatus = Object.freeze({ ok: 0, protocolError: 1, internalError: 11 });
-
 /** What a decoder accepts of a stranger. Every bound is per header block or control frame; DATA needs none, as it is not held. */
 export interface SpdyLimits {
   /** Payload of one control frame, which is also the bound of a compressed header block. */

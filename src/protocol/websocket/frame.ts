@@ -51,7 +51,7 @@ export const closeCodes = Object.freeze({
 });
 
 /** A peer broke RFC 6455 or a limit; `closeCode` is what to answer with. */
-export class WebSocketError extends KexerError {
+class WebSocketError extends KexerError {
   readonly closeCode: number;
 
   constructor(code: 'protocol' | 'tooLarge', closeCode: number, message: string) {
@@ -62,7 +62,7 @@ export class WebSocketError extends KexerError {
 }
 
 /** What golang.org/x/net/websocket in kubelets and apiservers takes in one frame. */
-export const defaultMaxMessageBytes = 32 * 1024 * 1024;
+const defaultMaxMessageBytes = 32 * 1024 * 1024;
 
 const finBit = 0x80;
 const reservedBits = 0x70;

@@ -38,7 +38,7 @@ export interface ResourceServerOptions {
 }
 
 /** A sandbox says that it is one; the numbers are those of the release it answers like. */
-export const sandboxVersion: ServerVersion = {
+const sandboxVersion: ServerVersion = {
   major: '1',
   minor: '36',
   emulationMajor: '1',

@@ -10,7 +10,7 @@ import { EventRecorder } from './event-recorder.ts';
 import { replicaSetResource } from './replica-sets.ts';
 import { joinKey, splitKey, WorkQueue } from './work-queue.ts';
 
-export const deploymentResource = { group: 'apps', resource: 'deployments' } as const;
+const deploymentResource = { group: 'apps', resource: 'deployments' } as const;
 
 const hashLabel = 'pod-template-hash';
 const revisionAnnotation = 'deployment.kubernetes.io/revision';

@@ -87,7 +87,7 @@ export async function relayBytes(request: ApiRequest, backend: Duplex, answer: U
   return copyUntilFirstEnd(client, backend);
 }
 
-export function copyUntilFirstEnd(client: Duplex, backend: Duplex): Promise<RelayCounts> {
+function copyUntilFirstEnd(client: Duplex, backend: Duplex): Promise<RelayCounts> {
   let fromClient = 0;
   let toClient = 0;
   client.on('error', () => {}); // both directions learn of it by 'close'

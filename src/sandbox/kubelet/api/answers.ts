@@ -22,7 +22,7 @@ export function textAnswer(status: number, body: string, headers: RawHeaders = [
 }
 
 /** Text as Go's http.Error writes it: with a line break and `nosniff`. */
-export function httpError(status: number, text: string): Answer {
+function httpError(status: number, text: string): Answer {
   const body = `${text}\n`;
   return { status, headers: [plainText, noSniff, ['Content-Length', String(Buffer.byteLength(body))]], body };
 }

@@ -3,7 +3,7 @@
 
 import { connect, type Socket } from 'node:net';
 
-export class PortError extends Error {}
+class PortError extends Error {}
 
 function dial(host: string, port: number): Promise<Socket> {
   return new Promise((resolve, reject) => {

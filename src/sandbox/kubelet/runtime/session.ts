@@ -34,7 +34,7 @@ export interface RuntimeSession {
  * background child that keeps stdout open would otherwise hold the session for ever; containerd waits likewise where
  * drain_exec_sync_io_timeout is set.
  */
-export const drainQuietMs = 1000;
+const drainQuietMs = 1000;
 
 /** To be called before anything is read: `destroyed` and `closed` are true a turn before the listeners of 'close' are told. */
 function closed(stream: Readable | undefined): Promise<void> {
