@@ -166,6 +166,8 @@ export class SessionsResource implements OwnResource {
   }
 
   #pollLater(delayMs: number): void {
+    // A watch that came while the others were being asked has set one, too.
+    this.#timer?.cancel();
     this.#timer = this.#deps.clock.after(delayMs, () => {
       void this.#poll().then((tookMs) => {
         if (this.#isWatched) this.#pollLater(Math.max(pollMs, tookMs * pollShare));

@@ -205,6 +205,12 @@ describe('SessionsResource', () => {
     let end: () => void;
 
     beforeEach(async () => {
+      end = await watch();
+      asked = [];
+    });
+
+    /** @returns what makes its client leave. */
+    async function watch(): Promise<() => void> {
       const params = new URLSearchParams('watch=true');
       const answer = await resource.answer({
         info: parseRequestInfo('GET', base.slice(1).split('/'), params),
@@ -229,9 +235,8 @@ describe('SessionsResource', () => {
         end: () => {},
       });
       void answer.run(response as unknown as AnyResponse).catch(() => {});
-      end = () => void response.emit('close');
-      asked = [];
-    });
+      return () => void response.emit('close');
+    }
 
     /** Lets what was promised happen. */
     const settle = (): Promise<void> =>
@@ -258,6 +263,26 @@ describe('SessionsResource', () => {
       await settle();
       await polls(3);
       expect(asked).to.have.length(10);
+      expect(stand.clock.pendingCount).to.equal(0);
+    });
+
+    it('asks no oftener when one leaves and another comes while the others are being asked', async () => {
+      for (let round = 0; round < 3; round += 1) {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        onRefresh = () => promise;
+        await polls(1);
+        onRefresh = async () => {};
+        end();
+        await settle();
+        end = await watch();
+        resolve();
+        await settle();
+      }
+      asked = [];
+      await polls(5);
+      expect(asked).to.have.length(5);
+      end();
+      await settle();
       expect(stand.clock.pendingCount).to.equal(0);
     });
 
