@@ -32,7 +32,7 @@ const maxAtOnce = 32;
 export class ClusterHealth {
   readonly #clock: Clock;
   readonly #known: TtlCache<{ readonly cluster: Cluster; readonly health: Health }>;
-  readonly #flights: SingleFlight<Health>;
+  readonly #flights: SingleFlight<{ readonly cluster: Cluster; readonly health: Health }>;
   readonly #stopping: AbortController;
 
   constructor(deps: { clock: Clock }) {
@@ -69,7 +69,9 @@ export class ClusterHealth {
       const known = this.#known.get(key);
       // Another content of the Secret is another object.
       if (known?.cluster === cluster) return known.health;
-      return await this.#flights.run(key, () => this.#ask(key, cluster));
+      const flown = await this.#flights.run(key, async () => ({ cluster, health: await this.#ask(key, cluster) }));
+      // One that was under way may be about the content before.
+      return flown.cluster === cluster ? flown.health : await this.#ask(key, cluster);
     } catch (error) {
       return failed(error);
     }

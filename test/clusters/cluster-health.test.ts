@@ -55,6 +55,15 @@ describe('ClusterHealth', () => {
     expect(asked).to.have.length(1);
   });
 
+  it('gives no answer of the content before, which was asked when another took its place', async () => {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const before = look(probe('clusters/far', () => promise));
+    const after = look(probe('clusters/far', () => 'v1.36.1'));
+    resolve('v1.30.0');
+    const versions = [await before, await after].map(([found]) => (found?.[1] as { version: string }).version);
+    expect(versions).to.deep.equal(['v1.30.0', 'v1.36.1']);
+  });
+
   const failures: readonly (readonly [error: Error, reason: string])[] = [
     [new KexerError('unreachable', 'Cannot reach it', { cause: new Error('ECONNREFUSED') }), 'Unreachable'],
     [new KexerError('timeout', 'Cannot wait'), 'Timeout'],
