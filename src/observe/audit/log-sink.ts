@@ -39,6 +39,8 @@ export class LogSink implements AuditSink {
   #queuedBytes: number;
   #written: number;
   #writing: Promise<void> | undefined;
+  /** Ends the pause between two tries, if there is one. */
+  #endPause: () => void;
   #isFailing: boolean;
   #isClosed: boolean;
   #isGivenUp: boolean;
@@ -55,6 +57,7 @@ export class LogSink implements AuditSink {
     this.#queuedBytes = 0;
     this.#written = 0;
     this.#writing = undefined;
+    this.#endPause = () => {};
     this.#isFailing = false;
     this.#isClosed = false;
     this.#isGivenUp = false;
@@ -104,6 +107,7 @@ export class LogSink implements AuditSink {
 
   #giveUp(): void {
     this.#isGivenUp = true;
+    this.#endPause();
     this.#givenUp.resolve();
   }
 
@@ -173,13 +177,16 @@ export class LogSink implements AuditSink {
     return true;
   }
 
+  /** Nothing of a pause is left when it is over: a disk that stays full for days has a hundred thousand a day. */
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = this.#clock.after(ms, resolve);
-      void this.#givenUp.promise.then(() => {
+      const end = (): void => {
         timer.cancel();
+        this.#endPause = () => {};
         resolve();
-      });
+      };
+      const timer = this.#clock.after(ms, end);
+      this.#endPause = end;
     });
   }
 }
