@@ -1,0 +1,111 @@
+// Raw calls of one user by one way: over HTTP/2 as Go clients do, with the answer's head, and with bodies that are hashed and not kept.
+
+import { createHash, type Hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
+
+import { contextOf, type Stage, type UserName, type Way } from './stage.ts';
+
+interface ConfigFile {
+  readonly clusters: readonly { name: string; cluster: { server: string; 'certificate-authority-data': string } }[];
+  readonly users: readonly { name: string; user: Readonly<Record<string, string>> }[];
+}
+
+export interface RawAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | readonly string[] | number | undefined>>;
+  /** Of the body. */
+  readonly bytes: number;
+  readonly sha256: string;
+  /** Its first 4 KiB. */
+  readonly text: string;
+}
+
+export class RawClient {
+  readonly #session: ClientHttp2Session;
+  readonly #basePath: string;
+  readonly #token: string | undefined;
+
+  private constructor(session: ClientHttp2Session, basePath: string, token: string | undefined) {
+    this.#session = session;
+    this.#basePath = basePath;
+    this.#token = token;
+    session.on('error', () => {}); // each stream has it too
+  }
+
+  static open(stage: Stage, way: Way, user: UserName): RawClient {
+    const config = JSON.parse(readFileSync(stage.kubeconfig, 'utf8')) as ConfigFile;
+    const cluster = config.clusters.find(({ name }) => name === way)?.cluster;
+    const account = config.users.find(({ name }) => name === user)?.user;
+    if (cluster === undefined || account === undefined) throw new Error(`there is no context ${contextOf(way, user)}`);
+    const decode = (text: string | undefined): string => Buffer.from(text ?? '', 'base64').toString();
+    const url = new URL(cluster.server);
+    const session = connect(url.origin, {
+      ca: decode(cluster['certificate-authority-data']),
+      ...(account['token'] === undefined
+        ? { cert: decode(account['client-certificate-data']), key: decode(account['client-key-data']) }
+        : {}),
+    });
+    return new RawClient(session, url.pathname === '/' ? '' : url.pathname, account['token']);
+  }
+
+  close(): void {
+    this.#session.destroy();
+  }
+
+  /** Opens a call; `path` is that of the cluster. */
+  begin(method: string, path: string, headers: Readonly<Record<string, string>> = {}): ClientHttp2Stream {
+    return this.#session.request(
+      {
+        ':method': method,
+        ':path': this.#basePath + path,
+        ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
+        ...headers,
+      },
+      { endStream: method === 'GET' || method === 'DELETE' },
+    );
+  }
+
+  /** A whole call. @throws Error if the connection or the stream is lost */
+  ask(method: string, path: string, body?: object): Promise<RawAnswer> {
+    return new Promise((resolve, reject) => {
+      const stream = this.begin(method, path, body === undefined ? {} : { 'content-type': 'application/json' });
+      let answer: RawAnswer['headers'] = {};
+      let bytes = 0;
+      let text = '';
+      const hash: Hash = createHash('sha256');
+      stream.once('response', (headers) => (answer = headers));
+      stream.on('data', (piece: Buffer) => {
+        bytes += piece.length;
+        hash.update(piece);
+        if (text.length < 4096) text += piece.subarray(0, 4096).toString();
+      });
+      stream.once('error', reject);
+      stream.once('end', () =>
+        resolve({ status: Number(answer[':status']), headers: answer, bytes, sha256: hash.digest('hex'), text }),
+      );
+      stream.once('close', () => reject(new Error(`the stream ended early (${stream.rstCode})`)));
+      if (body !== undefined) stream.end(JSON.stringify(body));
+    });
+  }
+
+  /** An open watch: counts its events, and knows whether it has ended. */
+  watch(path: string): { status: Promise<number>; events: () => number; hasEnded: () => boolean; close: () => void } {
+    const stream = this.begin('GET', path);
+    let events = 0;
+    let hasEnded = false;
+    const status = new Promise<number>((resolve, reject) => {
+      stream.once('response', (headers) => resolve(Number(headers[':status'])));
+      stream.once('error', reject);
+      stream.once('close', () => {
+        hasEnded = true;
+        reject(new Error('the watch ended before its head'));
+      });
+    });
+    status.catch(() => {}); // who asks for it hears of it
+    stream.on('data', (piece: Buffer) => {
+      for (const byte of piece) if (byte === 0x0a) events += 1;
+    });
+    return { status, events: () => events, hasEnded: () => hasEnded, close: () => stream.destroy() };
+  }
+}
