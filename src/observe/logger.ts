@@ -7,13 +7,11 @@ import type { Writable } from 'node:stream';
 import { systemClock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
 
+import { LineFile } from './line-file.ts';
 import { LogOutput } from './log-output.ts';
 import { textLine } from './log-text.ts';
 
 export type Logger = PinoLogger;
-
-/** sonic-boom writes at most 16 KiB at a time and wants to hold less. */
-const maxHeldBytes = 12 * 1024;
 
 export interface LoggerOptions {
   readonly level: string;
@@ -38,11 +36,10 @@ export function createLogger(options: LoggerOptions): Logger {
       ? pino(settings, { write: (line) => void destination.write(textLine(line)) })
       : pino(settings, destination);
   }
-  // So large that it writes when it is told to, or when a flood would fill memory.
-  const sink = pino.destination({ fd: 2, sync: true, minLength: maxHeldBytes });
+  const file = new LineFile({ fd: 2 });
   const output = new LogOutput({
     clock: systemClock,
-    sink: isText ? { write: (line) => void sink.write(textLine(line)), flushSync: () => sink.flushSync() } : sink,
+    sink: isText ? { write: (line) => file.write(textLine(line)), flushSync: () => file.flushSync() } : file,
   });
   if (options.level !== 'silent') process.once('exit', () => output.flush());
   return pino(settings, output);
