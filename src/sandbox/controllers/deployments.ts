@@ -7,8 +7,9 @@ import { isJsonEqual, kubeTime } from '../apiserver/objects/object.ts';
 import type { KubeObject } from '../apiserver/store.ts';
 import { type ClusterClient, controllerReference, isControlledBy, isGone, keyOf } from './cluster-client.ts';
 import { EventRecorder } from './event-recorder.ts';
+import { OwnerQueue } from './owner-queue.ts';
 import { replicaSetResource } from './replica-sets.ts';
-import { joinKey, splitKey, WorkQueue } from './work-queue.ts';
+import { splitKey } from './work-queue.ts';
 
 const deploymentResource = { group: 'apps', resource: 'deployments' } as const;
 
@@ -60,36 +61,21 @@ function revisionOf(object: KubeObject): number {
 export class Deployments {
   readonly #cluster: ClusterClient;
   readonly #events: EventRecorder;
-  readonly #queue: WorkQueue;
-  readonly #unwatch: (() => void)[] = [];
+  readonly #queue: OwnerQueue;
 
   constructor(cluster: ClusterClient) {
     this.#cluster = cluster;
     this.#events = new EventRecorder(cluster, { component: 'deployment-controller' });
-    this.#queue = new WorkQueue(cluster, (key) => this.#reconcile(key));
+    const options = { owners: deploymentResource, kind: 'Deployment', controlled: replicaSetResource };
+    this.#queue = new OwnerQueue(cluster, options, (key) => this.#reconcile(key));
   }
 
   start(): void {
-    const { store } = this.#cluster;
-    const from = store.resourceVersion;
-    for (const { metadata } of store.list(deploymentResource)) this.#add(metadata.namespace, metadata.name);
-    this.#unwatch.push(
-      store.watch(deploymentResource, from, ({ object }) => this.#add(object.metadata.namespace, object.metadata.name)),
-      store.watch(replicaSetResource, from, ({ object: { metadata } }) => {
-        for (const owner of metadata.ownerReferences ?? []) {
-          if (owner.kind === 'Deployment') this.#add(metadata.namespace, owner.name);
-        }
-      }),
-    );
+    this.#queue.start();
   }
 
   stop(): Promise<void> {
-    for (const unwatch of this.#unwatch) unwatch();
     return this.#queue.stop();
-  }
-
-  #add(namespace: string | undefined, name: string): void {
-    this.#queue.add(joinKey(namespace ?? '', name));
   }
 
   async #reconcile(key: string): Promise<void> {

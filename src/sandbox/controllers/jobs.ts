@@ -5,8 +5,9 @@ import { isJsonEqual, kubeTime } from '../apiserver/objects/object.ts';
 import type { KubeObject } from '../apiserver/store.ts';
 import { type ClusterClient, isControlledBy, isGone, keyOf } from './cluster-client.ts';
 import { EventRecorder } from './event-recorder.ts';
+import { OwnerQueue } from './owner-queue.ts';
 import { isActive, podFromTemplate, podResource } from './replica-sets.ts';
-import { joinKey, splitKey, WorkQueue } from './work-queue.ts';
+import { splitKey } from './work-queue.ts';
 
 const jobResource = { group: 'batch', resource: 'jobs' } as const;
 
@@ -25,36 +26,21 @@ interface Counts {
 export class Jobs {
   readonly #cluster: ClusterClient;
   readonly #events: EventRecorder;
-  readonly #queue: WorkQueue;
-  readonly #unwatch: (() => void)[] = [];
+  readonly #queue: OwnerQueue;
 
   constructor(cluster: ClusterClient) {
     this.#cluster = cluster;
     this.#events = new EventRecorder(cluster, { component: 'job-controller' });
-    this.#queue = new WorkQueue(cluster, (key) => this.#reconcile(key));
+    const options = { owners: jobResource, kind: 'Job', controlled: podResource };
+    this.#queue = new OwnerQueue(cluster, options, (key) => this.#reconcile(key));
   }
 
   start(): void {
-    const { store } = this.#cluster;
-    const from = store.resourceVersion;
-    for (const { metadata } of store.list(jobResource)) this.#add(metadata.namespace, metadata.name);
-    this.#unwatch.push(
-      store.watch(jobResource, from, ({ object }) => this.#add(object.metadata.namespace, object.metadata.name)),
-      store.watch(podResource, from, ({ object: { metadata } }) => {
-        for (const owner of metadata.ownerReferences ?? []) {
-          if (owner.kind === 'Job') this.#add(metadata.namespace, owner.name);
-        }
-      }),
-    );
+    this.#queue.start();
   }
 
   stop(): Promise<void> {
-    for (const unwatch of this.#unwatch) unwatch();
     return this.#queue.stop();
-  }
-
-  #add(namespace: string | undefined, name: string): void {
-    this.#queue.add(joinKey(namespace ?? '', name));
   }
 
   #count(job: KubeObject): Counts {

@@ -5,7 +5,8 @@ import { isJsonEqual } from '../apiserver/objects/object.ts';
 import type { KubeObject } from '../apiserver/store.ts';
 import { type ClusterClient, controllerReference, isControlledBy, isGone, keyOf } from './cluster-client.ts';
 import { EventRecorder } from './event-recorder.ts';
-import { joinKey, splitKey, WorkQueue } from './work-queue.ts';
+import { OwnerQueue } from './owner-queue.ts';
+import { splitKey } from './work-queue.ts';
 
 export const podResource = { group: '', resource: 'pods' } as const;
 export const replicaSetResource = { group: 'apps', resource: 'replicasets' } as const;
@@ -52,36 +53,21 @@ function byExpendability(a: KubeObject, b: KubeObject): number {
 export class ReplicaSets {
   readonly #cluster: ClusterClient;
   readonly #events: EventRecorder;
-  readonly #queue: WorkQueue;
-  readonly #unwatch: (() => void)[] = [];
+  readonly #queue: OwnerQueue;
 
   constructor(cluster: ClusterClient) {
     this.#cluster = cluster;
     this.#events = new EventRecorder(cluster, { component: 'replicaset-controller' });
-    this.#queue = new WorkQueue(cluster, (key) => this.#reconcile(key));
+    const options = { owners: replicaSetResource, kind: 'ReplicaSet', controlled: podResource };
+    this.#queue = new OwnerQueue(cluster, options, (key) => this.#reconcile(key));
   }
 
   start(): void {
-    const { store } = this.#cluster;
-    const from = store.resourceVersion;
-    for (const set of store.list(replicaSetResource)) this.#add(set.metadata.namespace, set.metadata.name);
-    this.#unwatch.push(
-      store.watch(replicaSetResource, from, ({ object }) => this.#add(object.metadata.namespace, object.metadata.name)),
-      store.watch(podResource, from, ({ object: { metadata } }) => {
-        for (const owner of metadata.ownerReferences ?? []) {
-          if (owner.kind === 'ReplicaSet' && owner.controller === true) this.#add(metadata.namespace, owner.name);
-        }
-      }),
-    );
+    this.#queue.start();
   }
 
   stop(): Promise<void> {
-    for (const unwatch of this.#unwatch) unwatch();
     return this.#queue.stop();
-  }
-
-  #add(namespace: string | undefined, name: string): void {
-    this.#queue.add(joinKey(namespace ?? '', name));
   }
 
   async #reconcile(key: string): Promise<void> {
