@@ -4,6 +4,7 @@
 import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 import { type Clock, systemClock } from '../base/clock.ts';
+import { ignoreErrors } from './ignore-errors.ts';
 
 export interface ReadLimits {
   readonly timeoutMs: number;
@@ -31,7 +32,7 @@ export function readUntil<T>(
   stopped: (stop: ReadStop) => T,
 ): Promise<T> {
   // First of all and for good: the next owner attaches its own listener only after this promise settled.
-  socket.on('error', () => {});
+  ignoreErrors(socket);
   return new Promise((resolve, reject) => {
     let isDone = false;
     const settle = (give: () => T): void => {

@@ -6,6 +6,7 @@ import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 
 import { PauseCount } from '../base/pause-count.ts';
+import { ignoreErrors } from './ignore-errors.ts';
 
 export interface SpliceOptions {
   /** Bytes already read from `b` that `a` gets first. */
@@ -54,8 +55,8 @@ class Splice {
 
   start(): void {
     // For good, before anything else: a late reset of a socket that is already done with must not end the process.
-    this.#a.on('error', () => {});
-    this.#b.on('error', () => {});
+    ignoreErrors(this.#a);
+    ignoreErrors(this.#b);
     this.#watch(this.#a, 'a');
     this.#watch(this.#b, 'b');
     this.#send('a', this.#options.headToA);

@@ -5,6 +5,7 @@ import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 
 import { KexerError } from '../base/errors.ts';
+import { ignoreErrors } from '../net/ignore-errors.ts';
 
 /** An honest client waits for the 101; one that does not is read no further. */
 const maxEarlyBytes = 64 * 1024;
@@ -28,7 +29,7 @@ export class EarlyBytes {
       if (this.#length > maxEarlyBytes) socket.pause();
     };
     this.#onGone = () => this.#gone.abort(new KexerError('clientGone', 'Cannot open the stream: the client has left'));
-    // First of all: a reset before anybody else listens would end the process. It stays, whoever comes later.
+    // First of all: a reset before anybody else listens would end the process.
     socket.on('error', this.#onGone);
     socket.on('end', this.#onGone);
     socket.on('close', this.#onGone);
@@ -41,8 +42,10 @@ export class EarlyBytes {
     return this.#gone.signal;
   }
 
-  /** Hands the socket on, paused, with all that came so far. */
+  /** Hands the socket on, paused, with all that came so far; its errors end nothing, whoever has it. */
   release(): Buffer {
+    ignoreErrors(this.#socket);
+    this.#socket.off('error', this.#onGone);
     this.#socket.off('end', this.#onGone);
     this.#socket.off('close', this.#onGone);
     this.#socket.off('data', this.#onData);
