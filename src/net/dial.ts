@@ -10,6 +10,7 @@ import { type ErrorCode, KexerError } from '../base/errors.ts';
 import { type AddressGuard, checkLiteral, guardedLookup } from '../kube/address-guard.ts';
 import type { PeerCheck } from '../kube/credential.ts';
 import { cutTunnelProblem, type TunnelProxy } from '../kube/tunnel.ts';
+import { ignoreErrors } from './ignore-errors.ts';
 import { keepAlive } from './keep-alive.ts';
 import type { ReadTap } from './read-tap.ts';
 import type { TlsMemory } from './tls-memory.ts';
@@ -107,8 +108,7 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
     // RFC 6066 allows no address as SNI; the check below is by `servername` all the same.
     servername: isIP(servername) === 0 ? servername : '',
     rejectUnauthorized: options.isVerified,
-    checkServerIdentity: (_name, certificate) =>
-      checkServerIdentity(servername, certificate) ?? options.checkPeer?.(certificate),
+    checkServerIdentity: identityCheck(servername, options.checkPeer),
     ...(known === undefined ? materialOf(options) : { secureContext: known.context }),
     ...(options.alpn === undefined ? {} : { ALPNProtocols: alpnWire(options.alpn) }),
     ...(session === undefined ? {} : { session }),
@@ -122,13 +122,12 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
   });
   // Before Node's own listener, which destroys the socket of an unacceptable peer and with it the certificate.
   socket.prependOnceListener('secure', () => {
-    // Not of a resumed session, where nothing is judged: it makes an object of every field.
-    if (!socket.isSessionReused()) names = socket.getPeerCertificate().subjectaltname ?? '';
+    // Of a resumed session nothing is judged, the names would be an object of every field, and what resumed it will do so again.
+    if (socket.isSessionReused()) return;
+    names = socket.getPeerCertificate().subjectaltname ?? '';
+    // Emitted of verified peers alone. One of a connection is enough; servers send two.
+    if (sessions !== undefined) socket.once('session', (fresh: Buffer) => sessions.set(sessionKey, fresh));
   });
-  if (sessions !== undefined) {
-    // One of a connection is enough; servers send two.
-    socket.once('session', (fresh: Buffer) => sessions.set(sessionKey, fresh));
-  }
   const explain = (error: Error): DialError => {
     sessions?.delete(sessionKey);
     if (options.proxy !== undefined && isReset(error)) return cutTunnel(options, options.proxy, servername);
@@ -149,6 +148,11 @@ export async function dialTls(options: DialTlsOptions): Promise<TLSSocket> {
     });
   };
   return established(socket, 'secureConnect', options, servername, explain, leftMs);
+}
+
+/** Stays with the socket for its life, so it is made where nothing else of the dial is in reach. */
+function identityCheck(servername: string, checkPeer: PeerCheck | undefined): typeof checkServerIdentity {
+  return (_name, certificate) => checkServerIdentity(servername, certificate) ?? checkPeer?.(certificate);
 }
 
 /**
@@ -184,7 +188,7 @@ function established<S extends Socket>(
   leftMs = options.timeoutMs,
 ): Promise<S> {
   // Stays for the life of the socket: its owner learns of errors by its own listener or by 'close'.
-  socket.on('error', () => {});
+  ignoreErrors(socket);
   const address = addressText(options);
   return new Promise((resolve, reject) => {
     const fail = (error: Error): void => {

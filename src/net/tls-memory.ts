@@ -6,6 +6,7 @@ import type { Buffer } from 'node:buffer';
 import { createSecureContext, type SecureContext } from 'node:tls';
 
 import { type Clock, systemClock } from '../base/clock.ts';
+import { withoutPeerCertificate } from './tls-session.ts';
 
 /** A bounded store of the latest TLS session by peer; the oldest written leaves first. */
 export class TlsSessionCache {
@@ -22,7 +23,7 @@ export class TlsSessionCache {
 
   set(key: string, session: Buffer): void {
     this.#sessions.delete(key);
-    this.#sessions.set(key, session);
+    this.#sessions.set(key, withoutPeerCertificate(session));
     if (this.#sessions.size <= this.#maxEntries) return;
     const oldest = this.#sessions.keys().next();
     if (oldest.done !== true) this.#sessions.delete(oldest.value);
@@ -43,7 +44,7 @@ export interface KnownTls {
   readonly sessions: TlsSessionCache;
 }
 
-/** A session is some 3 KB, with the peer's certificates: 3 MB at most. */
+/** A session is some 300 bytes to a kilobyte, most of it the server's ticket: 1 MB at most. */
 const maxSessions = 1000;
 const lifetimeMs = 10 * 60 * 1000;
 

@@ -176,6 +176,24 @@ describe('dial', () => {
     expect(reused).to.deep.equal([false, true, false]);
   });
 
+  it('goes on with the session it has for as long as the peer takes it', async () => {
+    const port = await listenTls({}, (socket) => socket.on('data', () => socket.write('HTTP/1.1 101 S\r\n\r\n')));
+    const memory = new TlsMemory();
+    const { sessions } = memory.for({ ca: [authority.cert], certificate: undefined });
+    const key = `127.0.0.1:${port}/127.0.0.1`;
+    await isReused(port, { memory });
+    const first = sessions.get(key);
+    expect(await isReused(port, { memory })).to.equal(true);
+    // Each that came would be a buffer of its own for the life of a connection.
+    expect(first).to.equal(sessions.get(key));
+  });
+
+  it('leaves one listener for errors, which holds nothing of the dial', async () => {
+    const [first, second] = [await tls(await listenTls()), await tls(await listenTls())];
+    const [listeners, others] = [first.listeners('error'), second.listeners('error')];
+    expect(listeners.filter((listener) => others.includes(listener))).to.have.length(1);
+  });
+
   it('resumes nothing after its CA or certificate changed, after ten minutes, or unverified', async () => {
     const port = await listenTls({}, (socket) => socket.on('data', () => socket.write('HTTP/1.1 101 S\r\n\r\n')));
     const clock = new FakeClock();
