@@ -98,6 +98,16 @@ describe('Listener', () => {
     ]);
   });
 
+  it('takes HTTP/2 of whoever offers both, and ends the handshake with whoever speaks neither', async () => {
+    const both = await connect({ ALPNProtocols: ['http/1.1', 'h2'] });
+    expect(both.alpnProtocol).to.equal('h2');
+    const neither = connectTls({ host: '127.0.0.1', port, ca: pair.ca, ALPNProtocols: ['spdy/3'] });
+    scope.add(() => void neither.destroy());
+    const [error] = (await once(neither, 'error')) as [NodeJS.ErrnoException];
+    expect(error.code).to.equal('ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL');
+    expect(exchanges).to.deep.equal([]);
+  });
+
   it('shows the client certificate of either protocol, unjudged, as one object a connection', async () => {
     const stranger = await generateAuthority({ commonName: 'nobody-trusts-this' });
     const client = await generateClient(stranger, { commonName: 'mallory' });
