@@ -65,10 +65,10 @@ export function createRoute(deps: RouterDeps): Route {
     const call = await callOf(deps, path, context);
     if (exchange.kind === 'upgrade') {
       if (deps.streams.handles(call)) {
-        await deps.streams.handleUpgrade(call, exchange.request, exchange.socket, exchange.head);
-      } else {
-        await relayUpgrade(deps, call, exchange);
+        // Not awaited: what is in reach here would live as long as the session.
+        return deps.streams.handleUpgrade(call, exchange.request, exchange.socket, exchange.head);
       }
+      return relayUpgrade(deps, call, exchange);
     } else if (deps.streams.handles(call)) {
       await deps.streams.handleRequest(call, exchange.request, exchange.response);
     } else {

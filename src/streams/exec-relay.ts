@@ -16,8 +16,8 @@ import {
   type Leg,
   lingerTimeoutMs,
   type RunningStream,
-  socketClosed,
   streamHeader,
+  whenClosed,
 } from './leg.ts';
 import { Outcome, type Verdict } from './outcome.ts';
 import type { Session, SessionEnd } from './session.ts';
@@ -89,7 +89,7 @@ export class ExecRelay implements RunningStream {
     this.#clock = deps.clock;
     this.#end = undefined;
     this.#outcome = new Outcome({ backend: options.backend }, (verdict) => this.#finish(verdict));
-    this.done = this.#whenClosed(legs);
+    this.done = whenClosed([legs.client.socket, legs.kubelet.socket], () => this.#closedEnd);
     // The kubelet's side first: frames that came with the client's head are handed on at once.
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
@@ -262,8 +262,7 @@ export class ExecRelay implements RunningStream {
     this.#kubelet.destroy();
   }
 
-  async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {
-    await Promise.all([socketClosed(legs.client.socket), socketClosed(legs.kubelet.socket)]);
+  get #closedEnd(): SessionEnd {
     return this.#end ?? { cause: 'internal', message: 'both connections were closed' };
   }
 }

@@ -19,7 +19,7 @@ import {
   type Leg,
   lingerTimeoutMs,
   type RunningStream,
-  socketClosed,
+  whenClosed,
 } from './leg.ts';
 import { HeldClient } from './held-client.ts';
 import { Outcome, type Verdict } from './outcome.ts';
@@ -86,13 +86,14 @@ export class ExecTranslate implements RunningStream {
       channelCount,
     });
     this.#outcome = new Outcome({ backend: options.backend }, (verdict) => this.#finish(verdict));
-    this.done = this.#whenClosed(legs);
+    this.done = whenClosed([legs.client.socket, legs.kubelet.socket], () => this.#closedEnd);
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
       { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive, hasTransientReads: true },
       {
         onStream: (stream) => stream.reset(),
         onEnd: (end) => this.#outcome.connectionEnded(end),
+        onClosed: () => this.#stdinTail.stop(),
       },
     );
     // In the order of client-go, all at once: nothing depends on a reply before data is written, and writes wait for it themselves.
@@ -233,11 +234,7 @@ export class ExecTranslate implements RunningStream {
     this.#kubelet.goaway();
   }
 
-  async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {
-    const clientClosed = socketClosed(legs.client.socket);
-    await socketClosed(legs.kubelet.socket);
-    this.#stdinTail.stop();
-    await clientClosed;
+  get #closedEnd(): SessionEnd {
     return this.#end ?? { cause: 'internal', message: 'both connections were closed' };
   }
 }

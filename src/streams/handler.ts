@@ -96,7 +96,8 @@ export class StreamHandler {
         opened.backend.destroy();
         socket.destroy();
       } else {
-        await opened.run({ socket, head: earlyBytes }, announced);
+        // Not awaited here: this function's frame, and with it the call, would live as long as the session.
+        return opened.run({ socket, head: earlyBytes }, announced);
       }
     } else if (early.gone.aborted) {
       socket.destroy();

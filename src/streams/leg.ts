@@ -52,11 +52,23 @@ export const lingerTimeoutMs = 600_000;
  */
 export const finDelayMs = 5_000;
 
-/** Resolves when a socket is closed, at once if it is. */
-export function socketClosed(socket: Duplex): Promise<void> {
-  if (socket.closed) return Promise.resolve();
+/**
+ * Resolves when the last of the sockets is closed, with what `end` gives then. Two listeners and one promise, where a function that waits would
+ * keep its whole frame for as long as the session runs.
+ */
+export function whenClosed(sockets: readonly Duplex[], end: () => SessionEnd): Promise<SessionEnd> {
   return new Promise((resolve) => {
-    socket.once('close', () => resolve());
+    let open = sockets.length;
+    const closed = (): void => {
+      open -= 1;
+      // Behind the listeners that say how it ended.
+      if (open === 0) queueMicrotask(() => resolve(end()));
+    };
+    for (const socket of sockets) {
+      // Not in this call even then: who makes a stream of dead sockets has not said yet how it ended.
+      if (socket.closed) setImmediate(closed);
+      else socket.once('close', closed);
+    }
   });
 }
 

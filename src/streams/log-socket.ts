@@ -7,7 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
 import { PauseCount } from '../base/pause-count.ts';
 import { WebSocketConnection } from '../net/websocket-connection.ts';
-import { clientEnd, clientKeepalive, type Leg, lingerTimeoutMs, type RunningStream, socketClosed } from './leg.ts';
+import { clientEnd, clientKeepalive, type Leg, lingerTimeoutMs, type RunningStream, whenClosed } from './leg.ts';
 import type { LogBody } from './log-body.ts';
 import type { OpenLog } from './log-source.ts';
 import type { Session, SessionEnd } from './session.ts';
@@ -27,7 +27,7 @@ export class LogSocket implements RunningStream {
     const { body, source } = legs.log;
     this.#body = body;
     this.#end = undefined;
-    this.done = this.#whenClosed(legs.client);
+    this.done = whenClosed([legs.client.socket], () => this.#closedEnd);
     const client = new WebSocketConnection(
       { socket: legs.client.socket, clock: deps.clock },
       { role: 'server', head: legs.client.head, ...clientKeepalive, closeTimeoutMs: lingerTimeoutMs },
@@ -81,8 +81,7 @@ export class LogSocket implements RunningStream {
     this.#body.destroy();
   }
 
-  async #whenClosed(client: Leg): Promise<SessionEnd> {
-    await socketClosed(client.socket);
+  get #closedEnd(): SessionEnd {
     return this.#end ?? { cause: 'internal', message: 'the connection was closed' };
   }
 }

@@ -20,7 +20,7 @@ import {
   type Leg,
   lingerTimeoutMs,
   type RunningStream,
-  socketClosed,
+  whenClosed,
 } from './leg.ts';
 import { HeldClient } from './held-client.ts';
 import type { Session, SessionEnd } from './session.ts';
@@ -61,7 +61,7 @@ export class PortChannels implements RunningStream {
       hasHalfClose: false,
       channelCount: 2 * options.ports.length,
     });
-    this.done = this.#whenClosed(legs);
+    this.done = whenClosed([legs.client.socket, legs.kubelet.socket], () => this.#closedEnd);
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
       { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive, hasTransientReads: true },
@@ -188,8 +188,7 @@ export class PortChannels implements RunningStream {
     leaveBackend(this.#kubelet, end);
   }
 
-  async #whenClosed(legs: { client: Leg; kubelet: Leg }): Promise<SessionEnd> {
-    await Promise.all([socketClosed(legs.client.socket), socketClosed(legs.kubelet.socket)]);
+  get #closedEnd(): SessionEnd {
     return this.#end ?? { cause: 'internal', message: 'both connections were closed' };
   }
 }

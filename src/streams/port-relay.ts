@@ -3,7 +3,6 @@
 // ends: a bare reset would leave kubectl hanging.
 
 import { Buffer } from 'node:buffer';
-import type { Duplex } from 'node:stream';
 
 import type { Clock } from '../base/clock.ts';
 import { SpdyConnection, type SpdyEnd, type SpdyStream, type SpdyStreamEnd } from '../net/spdy-connection.ts';
@@ -19,8 +18,8 @@ import {
   type Leg,
   lingerTimeoutMs,
   type RunningStream,
-  socketClosed,
   streamHeader,
+  whenClosed,
 } from './leg.ts';
 import type { Session, SessionEnd } from './session.ts';
 import { Valve } from './valve.ts';
@@ -56,7 +55,7 @@ export class PortRelay implements RunningStream {
     this.#openStreams = 0;
     this.#isOver = false;
     this.#end = undefined;
-    this.done = this.#whenClosed(legs.client.socket, legs.kubelet.socket);
+    this.done = whenClosed([legs.client.socket, legs.kubelet.socket], () => this.#closedEnd);
     this.#kubelet = new SpdyConnection(
       { socket: legs.kubelet.socket, clock: deps.clock },
       { role: 'client', head: legs.kubelet.head, ...kubeletKeepalive, hasTransientReads: true },
@@ -155,8 +154,7 @@ export class PortRelay implements RunningStream {
     leaveBackend(this.#kubelet, end);
   }
 
-  async #whenClosed(client: Duplex, kubelet: Duplex): Promise<SessionEnd> {
-    await Promise.all([socketClosed(client), socketClosed(kubelet)]);
+  get #closedEnd(): SessionEnd {
     return this.#end ?? { cause: 'internal', message: 'both connections were closed' };
   }
 }

@@ -16,7 +16,8 @@ export interface RunSessionDeps {
 }
 
 /**
- * Resolves when the session is over.
+ * Resolves when the session is over. What began it (the call, with its headers, and the legs' first bytes) is let go when this returns: a session
+ * may run for days.
  * @param start joins the legs; called at once, since bytes that come before are lost.
  */
 export async function runSession(
@@ -25,15 +26,39 @@ export async function runSession(
   { subject, announced }: { subject: SessionSubject; announced: Announced },
   start: (session: Session) => RunningStream,
 ): Promise<void> {
-  let stream: RunningStream | undefined;
-  const session = deps.sessions.open(subject, (message) => stream?.end(message), announced, basisOf(call));
-  let unfollow = (): void => {};
+  const { sessions, pods } = deps;
+  const slot: StreamSlot = { stream: undefined };
+  const session = sessions.open(subject, enderOf(slot), announced, basisOf(call));
+  let stream: RunningStream;
   try {
     stream = start(session);
-    unfollow = deps.pods.follow(call.cluster, session);
-    deps.sessions.finish(session, await stream.done);
   } catch (error) {
-    deps.sessions.finish(session, { cause: 'internal', message: describeError(error) });
+    sessions.finish(session, { cause: 'internal', message: describeError(error) });
+    throw error;
+  }
+  slot.stream = stream;
+  return finishWhenDone(sessions, session, { stream, unfollow: pods.follow(call.cluster, session) });
+}
+
+/** Undefined while the legs are being joined. */
+interface StreamSlot {
+  stream: RunningStream | undefined;
+}
+
+/** A function by itself, so that it keeps alive nothing but its argument. */
+function enderOf(slot: StreamSlot): (message: string) => void {
+  return (message) => slot.stream?.end(message);
+}
+
+async function finishWhenDone(
+  sessions: SessionRegistry,
+  session: Session,
+  { stream, unfollow }: { stream: RunningStream; unfollow: () => void },
+): Promise<void> {
+  try {
+    sessions.finish(session, await stream.done);
+  } catch (error) {
+    sessions.finish(session, { cause: 'internal', message: describeError(error) });
     throw error;
   } finally {
     unfollow();

@@ -9,7 +9,7 @@ import { Buffer } from 'node:buffer';
 import { Duplex } from 'node:stream';
 
 import { StatusError, statusOf } from '../kube/status.ts';
-import { clientEnd, type Leg, type RunningStream, socketClosed } from './leg.ts';
+import { clientEnd, type Leg, type RunningStream, whenClosed } from './leg.ts';
 import type { Protocol } from './negotiation.ts';
 import type { UpgradeKind } from './options.ts';
 import type { Session, SessionEnd } from './session.ts';
@@ -31,7 +31,6 @@ export interface VouchedStreamParts {
 
 export class VouchedStream implements RunningStream {
   readonly done: Promise<SessionEnd>;
-  readonly #parts: VouchedStreamParts;
   readonly #abort: AbortController;
   /** Why the legs must not be joined. */
   #refusal: string | undefined;
@@ -39,11 +38,10 @@ export class VouchedStream implements RunningStream {
 
   /** @param parts.client.socket paused, with an error listener: it is not read before the legs are joined. */
   constructor(parts: VouchedStreamParts) {
-    this.#parts = parts;
     this.#abort = new AbortController();
     this.#refusal = undefined;
     this.#joined = undefined;
-    this.done = this.#run();
+    this.done = this.#run(parts);
   }
 
   end(message: string): void {
@@ -55,8 +53,8 @@ export class VouchedStream implements RunningStream {
     this.#abort.abort();
   }
 
-  async #run(): Promise<SessionEnd> {
-    const { session, client, kubelet, vouch, join } = this.#parts;
+  /** Nothing of the parts outlives it: what vouches has the whole call in its hands, and the session may run for days. */
+  async #run({ session, client, kubelet, vouch, join }: VouchedStreamParts): Promise<SessionEnd> {
     try {
       await vouch(this.#abort.signal);
     } catch (error) {
@@ -71,8 +69,7 @@ export class VouchedStream implements RunningStream {
     if (client.socket.destroyed || client.socket.readableEnded) {
       kubelet.socket.destroy();
       client.socket.destroy();
-      await Promise.all([socketClosed(client.socket), socketClosed(kubelet.socket)]);
-      return clientEnd({ how: 'closed' });
+      return whenClosed([client.socket, kubelet.socket], () => clientEnd({ how: 'closed' }));
     }
     this.#joined = join(refusal === undefined ? kubelet : nowhere(), refusal !== undefined);
     if (refusal !== undefined) this.#joined.end(refusal);
