@@ -87,7 +87,7 @@ const maxReplyBacklogBytes = 128 * 1024;
 export class SpdyConnection {
   readonly #socket: Duplex;
   readonly #clock: Clock;
-  readonly #options: SpdyConnectionOptions;
+  readonly #options: Omit<SpdyConnectionOptions, 'head'>;
   readonly #handlers: SpdyConnectionHandlers;
   readonly #decoder: SpdyDecoder;
   readonly #encoder = new SpdyEncoder();
@@ -120,7 +120,8 @@ export class SpdyConnection {
   ) {
     this.#socket = deps.socket;
     this.#clock = deps.clock;
-    this.#options = options;
+    const { head, ...kept } = options; // a slice of what was read would keep all of that alive
+    this.#options = kept;
     this.#handlers = handlers;
     this.#decoder = new SpdyDecoder(options.limits, { isJoining: options.hasTransientReads === true });
     const { silenceLimitMs: limitMs, isPeerKnownToAnswer = false } = options;
@@ -139,7 +140,7 @@ export class SpdyConnection {
     this.#nextStreamId = options.role === 'client' ? 1 : 2;
     const pingDeps = { encoder: this.#encoder, writer: this.#writer, silence: this.#silence };
     this.#pings = new SpdyPings(pingDeps, options.role);
-    if (options.head !== undefined && options.head.length > 0 && socket.readable) socket.unshift(options.head);
+    if (head !== undefined && head.length > 0 && socket.readable) socket.unshift(head);
     socket.on('data', (chunk: Buffer) => this.#acceptChunk(chunk));
     if (options.hasTransientReads === true) tapReads(socket, (bytes) => this.#acceptChunk(bytes));
     socket.on('end', () => this.#peerEnded({ how: 'fin' }));
@@ -400,7 +401,7 @@ export class SpdyConnection {
   }
 
   #acceptClose(): void {
-    this.#lose(); // does nothing unless somebody else destroyed the socket
+    if (this.#end === undefined) this.#lose(); // somebody else destroyed the socket
     this.#lingerTimer?.cancel();
     this.#writer.abandon();
     this.#handlers.onClosed?.();

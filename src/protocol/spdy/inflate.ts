@@ -22,6 +22,9 @@ const initialHistoryBytes = 256;
 
 const endOfBlock = 256;
 
+/** One for all: each would be two objects. */
+const noBytes = Buffer.alloc(0);
+
 /** Section 3.2.5: extra bits and bases of length symbols 257 to 285, and of distance symbols 0 to 29. Each base follows the range before it. */
 const lengthExtraBits = Uint8Array.from({ length: 29 }, (_, index) =>
   index < 8 || index === 28 ? 0 : (index >> 2) - 1,
@@ -54,11 +57,11 @@ export class HeaderInflater {
   readonly #maxOutputBytes: number;
   #hasZlibHeader = false;
   /** Output so far, at least the last 32 KiB of it, in front of what is being made; the dictionary stands before its first byte. */
-  #history: Buffer = Buffer.alloc(0);
+  #history: Buffer = noBytes;
   #end = 0; // bytes of #history in use
   #limit = 0; // #end may not pass this while a header block is inflated
 
-  #input: Buffer = Buffer.alloc(0);
+  #input: Buffer = noBytes;
   #at = 0; // next byte of #input
   #bits = 0; // bits taken from #input and not yet used, lowest first
   #bitCount = 0;
@@ -84,7 +87,7 @@ export class HeaderInflater {
     let isFlushed = false;
     while (this.#at < compressed.length) isFlushed = this.#readBlock() === 'flush';
     if (!isFlushed) throw broken('it does not end with a flush');
-    this.#input = Buffer.alloc(0); // the caller's bytes are not kept alive by an idle session
+    this.#input = noBytes; // the caller's bytes are not kept alive by an idle session
     return this.#takeOutput(start);
   }
 
