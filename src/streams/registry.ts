@@ -1,7 +1,7 @@
 // All sessions of this process. One object that shutdown, metrics, limits and the `sessions` resource read; whoever starts a stream
 // opens its session here before the first byte is relayed and finishes it when both legs are down.
 
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
 import type { Clock } from '../base/clock.ts';
 import { noRecord, type SessionRecord } from '../observe/audit/call-audit.ts';
@@ -11,7 +11,9 @@ import { Session, type SessionEnd, type SessionSubject } from './session.ts';
 
 /** Unique among the sessions of hours, short enough to type. */
 export function newSessionId(): string {
-  return randomBytes(5).toString('hex');
+  // 40 random bits, from those that Node keeps ready for UUIDs: a fifth of what it costs to ask for them.
+  const uuid = randomUUID();
+  return `${uuid.slice(0, 8)}${uuid.slice(9, 11)}`;
 }
 
 /** Told of every start and end; implemented by the log, metrics and audit. Must not throw. */

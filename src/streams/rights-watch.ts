@@ -52,6 +52,8 @@ export class RightsWatch implements SessionObserver {
   readonly #deps: RightsWatchDeps;
   readonly #options: RightsWatchOptions;
   readonly #byKey: Map<string, WatchedRight>;
+  /** What each running session stands on. */
+  readonly #bySession: Map<Session, readonly WatchedRight[]>;
   readonly #counts: { -readonly [K in keyof RightsCounts]: number };
   /** Clusters whose outage was told; '': kexer's own. */
   readonly #outages: Set<string>;
@@ -60,6 +62,7 @@ export class RightsWatch implements SessionObserver {
     this.#deps = deps;
     this.#options = options;
     this.#byKey = new Map();
+    this.#bySession = new Map();
     this.#counts = { allowed: 0, refused: 0, unverified: 0, ended: 0 };
     this.#outages = new Set();
   }
@@ -75,28 +78,29 @@ export class RightsWatch implements SessionObserver {
 
   sessionStarted(session: Session): void {
     if (this.#options.intervalMs === 0) return;
+    const stoodOn: WatchedRight[] = [];
     for (const right of watchable(session)) {
       const key = keyOf(right);
       let watched = this.#byKey.get(key);
       if (watched === undefined) {
-        watched = new WatchedRight(right, this.#deps.clock.monotonic());
+        watched = new WatchedRight(key, right, this.#deps.clock.monotonic());
         this.#byKey.set(key, watched);
         this.#schedule(key, watched, this.#interval());
       }
       watched.sessions.add(session);
+      stoodOn.push(watched);
       // kube-apiserver has just allowed it.
       watched.allowed(this.#deps.clock.monotonic());
     }
+    this.#bySession.set(session, stoodOn);
   }
 
   sessionEnded(session: Session): void {
-    for (const right of watchable(session)) {
-      const key = keyOf(right);
-      const watched = this.#byKey.get(key);
-      if (watched === undefined) continue;
+    for (const watched of this.#bySession.get(session) ?? []) {
       watched.sessions.delete(session);
-      if (watched.sessions.size === 0) this.#forget(key, watched);
+      if (watched.sessions.size === 0 && this.#byKey.get(watched.key) === watched) this.#forget(watched.key, watched);
     }
+    this.#bySession.delete(session);
   }
 
   /** Asks nothing any more; ends no session. */
@@ -201,6 +205,7 @@ export class RightsWatch implements SessionObserver {
 
 /** One question, and who stands on it. */
 class WatchedRight {
+  readonly key: string;
   readonly right: SessionRight;
   readonly sessions: Set<Session>;
   /** When it was last known to be had. */
@@ -208,7 +213,8 @@ class WatchedRight {
   isRefused: boolean;
   timer: Timer | undefined;
 
-  constructor(right: SessionRight, nowMs: number) {
+  constructor(key: string, right: SessionRight, nowMs: number) {
+    this.key = key;
     this.right = right;
     this.sessions = new Set();
     this.allowedAtMs = nowMs;

@@ -78,7 +78,9 @@ export class EventLoopDelay {
   get recentP99Seconds(): number {
     const last = this.#windows.at(-1)?.p99 ?? 0;
     const isYoung = this.#clock.monotonic() - this.#windowStartedMs < minWindowMs;
-    return isYoung ? last : Math.max(last, this.#window().p99);
+    if (isYoung || this.#monitor.count === 0) return last;
+    // This figure alone: it is asked for at the start of each session, and a mean takes a walk through the whole histogram.
+    return Math.max(last, seconds(this.#monitor.percentile(99)));
   }
 
   #schedule(): void {
