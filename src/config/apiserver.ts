@@ -4,7 +4,7 @@ import type { Setting } from './settings.ts';
 import { flag, group } from './values.ts';
 
 export const apiserver = group({
-  /** Whether watches share HTTP/2 connections; off, each has an HTTP/1.1 connection of its own. */
+  /** Whether watches and GETs of single objects share HTTP/2 connections; off, each has an HTTP/1.1 connection to itself while it lasts. */
   http2: flag().default(true),
 });
 
@@ -13,6 +13,6 @@ export const apiserverSettings: readonly Setting[] = [
     key: 'apiserver.http2',
     flag: 'apiserver-http2',
     kind: 'boolean',
-    help: 'watches share HTTP/2 connections to kube-apiserver, where it speaks it; with false each has its own (default true)',
+    help: 'watches and GETs of single objects share HTTP/2 connections to kube-apiserver, where it speaks it; with false each has its own (default true)',
   },
 ];

@@ -1,6 +1,7 @@
-// Long answers over HTTP/2: many watches share a connection to the apiserver, where HTTP/1.1 needs one for each with 70 KiB of TLS. Connections are
-// opened as they fill, with the same trust and identity as HTTP/1.1's, and whatever cannot or must not go this way goes by HTTP/1.1: all but GET,
-// endpoints without TLS or behind a proxy, and for a while those that do not speak it.
+// Silent and short answers over HTTP/2: watches share a connection to the apiserver, where HTTP/1.1 needs one for each with 70 KiB of TLS, and so do GETs of
+// single objects, many of which then leave and come by one system call. Connections are opened as they fill, with the same trust and identity as
+// HTTP/1.1's, and whatever cannot or must not go this way goes by HTTP/1.1: all but GET, endpoints without TLS or behind a proxy, and for a
+// while those that do not speak it.
 
 import { isIP } from 'node:net';
 import { connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
@@ -82,7 +83,7 @@ export class Http2Transport implements ExchangeOwner {
 
   /** As {@link Transport.dispatch}. */
   dispatch(request: TransportRequest, sink: AnswerSink): AnswerController {
-    // GET alone: an answer to HEAD announces a body that never comes, and others are never long.
+    // GET alone: an answer to HEAD announces a body that never comes, and others may not be sent twice.
     const isSuitable = request.method === 'GET' && request.body === undefined;
     if (!isSuitable || this.#isAvoided()) return this.#http1.dispatch(request, sink);
     const exchange = new Http2Exchange(this, request, sink);
