@@ -24,19 +24,19 @@ interface Stranger {
 export class Strangers {
   readonly #limits: StrangerLimits;
   readonly #slots: Slots;
-  /** By address and port of the peer: TLS shows the same ones on a socket of its own. */
-  readonly #byPeer: Map<string, Stranger>;
+  /** By both ends' addresses and ports, which TLS shows on a socket of its own: one port of a peer may have a connection to each of ours. */
+  readonly #byConnection: Map<string, Stranger>;
   #refused: number;
 
   constructor(limits: StrangerLimits) {
     this.#limits = limits;
     this.#slots = new Slots({ perKey: limits.perSource, total: 0 });
-    this.#byPeer = new Map();
+    this.#byConnection = new Map();
     this.#refused = 0;
   }
 
   get size(): number {
-    return this.#byPeer.size;
+    return this.#byConnection.size;
   }
 
   /** Connections that were not taken so far. */
@@ -52,15 +52,15 @@ export class Strangers {
       this.#refused += 1;
       return false;
     }
-    const peer = peerOf(socket);
+    const connection = connectionOf(socket);
     const stranger: Stranger = {
       slot: this.#slots.take(remoteAddress),
       timer: setTimeout(() => stranger.onOverdue(), this.#limits.deadlineMs),
       onOverdue: () => socket.destroy(),
     };
     stranger.timer.unref();
-    this.#byPeer.set(peer, stranger);
-    socket.once('close', () => this.#forget(peer, stranger));
+    this.#byConnection.set(connection, stranger);
+    socket.once('close', () => this.#forget(connection, stranger));
     return true;
   }
 
@@ -70,21 +70,21 @@ export class Strangers {
    * @returns to be called when somebody has been authenticated on it.
    */
   follow(socket: Socket, onOverdue: () => void): () => void {
-    const peer = peerOf(socket);
-    const stranger = this.#byPeer.get(peer);
+    const connection = connectionOf(socket);
+    const stranger = this.#byConnection.get(connection);
     if (stranger === undefined) return () => {};
     stranger.onOverdue = onOverdue;
-    return () => this.#forget(peer, stranger);
+    return () => this.#forget(connection, stranger);
   }
 
-  #forget(peer: string, stranger: Stranger): void {
-    if (this.#byPeer.get(peer) !== stranger) return;
-    this.#byPeer.delete(peer);
+  #forget(connection: string, stranger: Stranger): void {
+    if (this.#byConnection.get(connection) !== stranger) return;
+    this.#byConnection.delete(connection);
     clearTimeout(stranger.timer);
     stranger.slot.release();
   }
 }
 
-function peerOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress} ${remotePort}`;
+function connectionOf({ localAddress, localPort, remoteAddress, remotePort }: Socket): string {
+  return `${localAddress} ${localPort} ${remoteAddress} ${remotePort}`;
 }
