@@ -21,6 +21,7 @@ export interface ControlPlanePrograms {
 export interface ControlPlane {
   readonly pki: Pki;
   readonly url: string;
+  readonly etcdUrl: string;
   readonly etcd: Component;
   readonly apiserver: Component;
   readonly controllerManager: Component;
@@ -154,7 +155,7 @@ export async function startControlPlane(
   });
   scope.add(() => scheduler.end());
   await scheduler.start();
-  return { pki, url, etcd, apiserver, controllerManager, adminKubeconfig, auditLog };
+  return { pki, url, etcdUrl, etcd, apiserver, controllerManager, adminKubeconfig, auditLog };
 }
 
 async function apiserverFlags(

@@ -22,31 +22,39 @@ export interface RawAnswer {
 }
 
 export class RawClient {
-  readonly #session: ClientHttp2Session;
+  readonly #connect: () => ClientHttp2Session;
+  #session: ClientHttp2Session;
   readonly #basePath: string;
   readonly #token: string | undefined;
 
-  private constructor(session: ClientHttp2Session, basePath: string, token: string | undefined) {
-    this.#session = session;
+  private constructor(connect: () => ClientHttp2Session, basePath: string, token: string | undefined) {
+    this.#connect = connect;
+    this.#session = connect();
     this.#basePath = basePath;
     this.#token = token;
-    session.on('error', () => {}); // each stream has it too
   }
 
-  static open(stage: Stage, way: Way, user: UserName): RawClient {
+  /** @param basePath, origin other than those of the way */
+  static open(stage: Stage, way: Way, user: UserName, basePath?: string, origin?: string): RawClient {
     const config = JSON.parse(readFileSync(stage.kubeconfig, 'utf8')) as ConfigFile;
     const cluster = config.clusters.find(({ name }) => name === way)?.cluster;
     const account = config.users.find(({ name }) => name === user)?.user;
     if (cluster === undefined || account === undefined) throw new Error(`there is no context ${contextOf(way, user)}`);
     const decode = (text: string | undefined): string => Buffer.from(text ?? '', 'base64').toString();
     const url = new URL(cluster.server);
-    const session = connect(url.origin, {
-      ca: decode(cluster['certificate-authority-data']),
-      ...(account['token'] === undefined
+    const certificate =
+      account['token'] === undefined
         ? { cert: decode(account['client-certificate-data']), key: decode(account['client-key-data']) }
-        : {}),
-    });
-    return new RawClient(session, url.pathname === '/' ? '' : url.pathname, account['token']);
+        : {};
+    const begin = (): ClientHttp2Session => {
+      const session = connect(origin ?? url.origin, {
+        ca: decode(cluster['certificate-authority-data']),
+        ...certificate,
+      });
+      session.on('error', () => {}); // each stream has it too
+      return session;
+    };
+    return new RawClient(begin, basePath ?? (url.pathname === '/' ? '' : url.pathname), account['token']);
   }
 
   close(): void {
@@ -55,6 +63,8 @@ export class RawClient {
 
   /** Opens a call; `path` is that of the cluster. */
   begin(method: string, path: string, headers: Readonly<Record<string, string>> = {}): ClientHttp2Stream {
+    // Another connection after a GOAWAY; streams that run go on over the one that got it.
+    if (this.#session.closed || this.#session.destroyed) this.#session = this.#connect();
     return this.#session.request(
       {
         ':method': method,
@@ -67,9 +77,9 @@ export class RawClient {
   }
 
   /** A whole call. @throws Error if the connection or the stream is lost */
-  ask(method: string, path: string, body?: object): Promise<RawAnswer> {
+  ask(method: string, path: string, body?: object, type = 'application/json'): Promise<RawAnswer> {
     return new Promise((resolve, reject) => {
-      const stream = this.begin(method, path, body === undefined ? {} : { 'content-type': 'application/json' });
+      const stream = this.begin(method, path, body === undefined ? {} : { 'content-type': type });
       let answer: RawAnswer['headers'] = {};
       let bytes = 0;
       let text = '';

@@ -24,6 +24,8 @@ const { values } = parseArgs({
     runc: { type: 'string', default: '/usr/sbin/runc' },
     'cni-dir': { type: 'string', default: '/usr/lib/cni' },
     busybox: { type: 'string', default: '/bin/busybox' },
+    /** apiextensions-apiserver of a newer Kubernetes. */
+    'extension-apiserver': { type: 'string' },
     /** VERSION=FILE, oldest first. */
     kubectl: { type: 'string', multiple: true, default: ['path=kubectl'] },
     /** Checks whose name has one of these words. */
@@ -86,7 +88,11 @@ try {
             },
       kubectls,
     },
-    kexerFlags: ['--session-recheck-interval', '2s'],
+    kexerFlags: [
+      '--session-recheck-interval=2s',
+      '--cluster-namespaces=clusters',
+      `--cluster-allowed-endpoints=${machineAddress}`,
+    ],
     log: print,
   });
   if (values.hold) {
@@ -95,7 +101,7 @@ try {
   } else {
     let failed = 0;
     let passed = 0;
-    for (const check of allChecks([...kubectls.keys()])) {
+    for (const check of allChecks([...kubectls.keys()], values['extension-apiserver'])) {
       if (values.only.length > 0 && !values.only.some((word) => check.name.includes(word))) continue;
       if (check.needsNode === true && stage.node === undefined) {
         print(`not run  ${check.name}: there is no kubelet`);

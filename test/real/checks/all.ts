@@ -6,17 +6,20 @@ import { clusterLifeChecks } from './cluster-life.ts';
 import { disturbanceChecks } from './disturbances.ts';
 import { figureChecks } from './figures.ts';
 import { loadChecks } from './load.ts';
+import { otherClusterChecks } from './other-clusters.ts';
 import { parityChecks } from './parity.ts';
 import { resourceChecks } from './resources.ts';
 import { streamChecks } from './streams.ts';
 
-export function allChecks(versions: readonly string[]): readonly Check[] {
+/** @param extensionApiserver the program of a newer API server, if there is one */
+export function allChecks(versions: readonly string[], extensionApiserver: string | undefined): readonly Check[] {
   return [
     ...parityChecks(versions),
     ...streamChecks(versions),
     ...resourceChecks,
     ...admissionChecks,
     ...clusterLifeChecks,
+    ...otherClusterChecks(extensionApiserver),
     ...loadChecks,
     ...figureChecks,
     ...disturbanceChecks,
