@@ -15,7 +15,7 @@ import { projectNode } from './node-object.ts';
 const readTimeoutMs = 10_000;
 /** kube-apiserver is upgraded rarely; a stale answer only asks one SubjectAccessReview too many or too few for a while. */
 const versionLifetimeMs = 60_000;
-/** A watch that wants to know of a pod only whether it is there has no use for its spec and status. */
+/** Who wants to know of a pod only whether it is there has no use for its spec and status, which are most of it. */
 const metadataOnly = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json';
 
 export class ClusterReads {
@@ -33,12 +33,21 @@ export class ClusterReads {
 
   /** See {@link Cluster.pod}. */
   async pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject> {
-    const target = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
+    const target = podTarget(namespace, name);
     const object = await this.#client.json({ target, signal, timeoutMs: readTimeoutMs });
     if (!isPod(object)) {
       throw new KexerError('badGateway', `Cannot use the pod ${quote(`${namespace}/${name}`)}: the answer is no Pod`);
     }
     return object;
+  }
+
+  /** See {@link Cluster.podUid}. */
+  async podUid(namespace: string, name: string, signal: AbortSignal): Promise<string> {
+    const target = podTarget(namespace, name);
+    const object = await this.#client.json({ target, signal, timeoutMs: readTimeoutMs, accept: metadataOnly });
+    const uid = isRecord(object) && isRecord(object['metadata']) ? object['metadata']['uid'] : undefined;
+    if (typeof uid === 'string') return uid;
+    throw new KexerError('badGateway', `Cannot use the pod ${quote(`${namespace}/${name}`)}: the answer has no UID`);
   }
 
   /** See {@link Cluster.watchPod}. */
@@ -100,6 +109,10 @@ function parseVersion(answer: unknown): ServerVersion {
     }
   }
   throw new KexerError('badGateway', 'Cannot read the version of the apiserver: want "major" and "minor"');
+}
+
+function podTarget(namespace: string, name: string): string {
+  return `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
 }
 
 function isPod(value: unknown): value is PodObject {

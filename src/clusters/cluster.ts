@@ -160,6 +160,8 @@ export interface Cluster {
 
   /** Kexer's own read of a pod. @throws StatusError 404 and others as the apiserver answered. */
   pod(namespace: string, name: string, signal: AbortSignal): Promise<PodObject>;
+  /** The UID of the pod that has the name now; costs less than the whole of it. @throws as {@link pod} */
+  podUid(namespace: string, name: string, signal: AbortSignal): Promise<string>;
   /**
    * Kexer's own watch of one pod, from whatever state the apiserver has at hand. Resolves when the apiserver ends it in good order.
    * @throws StatusError if it is refused; KexerError unreachable, cut, timeout; the reason of `signal`.

@@ -93,6 +93,10 @@ export class LocalCluster implements Cluster {
     return this.#reads.pod(namespace, name, signal);
   }
 
+  podUid(namespace: string, name: string, signal: AbortSignal): Promise<string> {
+    return this.#reads.podUid(namespace, name, signal);
+  }
+
   watchPod(
     namespace: string,
     name: string,

@@ -153,6 +153,10 @@ export class RemoteCluster implements Cluster {
     return this.#read('get', 'pods', this.#reads.pod(namespace, name, signal));
   }
 
+  podUid(namespace: string, name: string, signal: AbortSignal): Promise<string> {
+    return this.#read('get', 'pods', this.#reads.podUid(namespace, name, signal));
+  }
+
   watchPod(
     namespace: string,
     name: string,

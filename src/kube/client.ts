@@ -106,12 +106,14 @@ export class KubeClient {
     target: string;
     body?: unknown;
     contentType?: string;
+    /** Default: `application/json`, which any other must allow too. */
+    accept?: string;
     timeoutMs?: number;
     signal?: AbortSignal;
   }): Promise<unknown> {
     const method = call.method ?? 'GET';
     const headers: RawHeader[] = [
-      ['Accept', 'application/json'],
+      ['Accept', call.accept ?? 'application/json'],
       ['User-Agent', this.userAgent],
     ];
     if (call.body !== undefined) headers.push(['Content-Type', call.contentType ?? 'application/json']);

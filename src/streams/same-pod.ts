@@ -5,13 +5,13 @@ import type { Duplex } from 'node:stream';
 
 import type { Cluster } from '../clusters/cluster.ts';
 import { conflict, StatusError } from '../kube/status.ts';
-import { type Place, readPod } from './target.ts';
+import { type Place, readPodUid } from './target.ts';
 
 /**
  * To be called after the kubelet's 101. The kubelet had found its container by then; if the apiserver still has the pod that was checked, no
  * other one of that name can have been there before, and the container is that pod's.
  * @param socket of the leg; destroyed if it cannot be vouched for.
- * @throws StatusError 409 if another pod has the name, 404 if none has; what else {@link readPod} throws.
+ * @throws StatusError 409 if another pod has the name, 404 if none has; what else {@link readPodUid} throws.
  */
 export async function requireSamePod(
   cluster: Cluster,
@@ -20,8 +20,7 @@ export async function requireSamePod(
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    const { metadata } = await readPod(cluster, place, signal);
-    if (metadata.uid === place.podUid) return;
+    if ((await readPodUid(cluster, place, signal)) === place.podUid) return;
     const reason = 'another pod has taken its name while the stream was being opened';
     throw new StatusError(conflict({ group: '', resource: 'pods' }, place.pod, reason));
   } catch (error) {

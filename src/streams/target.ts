@@ -54,12 +54,23 @@ export async function findPlace(cluster: Cluster, question: TargetQuestion, sign
 }
 
 /** @throws StatusError as kube-apiserver answers, without a word of kexer's own account. */
-export function readPod(
+function readPod(
   cluster: Cluster,
   { namespace, pod }: Pick<Place, 'namespace' | 'pod'>,
   signal: AbortSignal,
 ): Promise<PodObject> {
   return cluster.pod(namespace, pod, signal).catch((error: unknown) => {
+    throw ownRefusal(error, 'pods') ?? error;
+  });
+}
+
+/** The UID of the pod that has this name now. @throws StatusError as kube-apiserver answers, without a word of kexer's own account. */
+export function readPodUid(
+  cluster: Cluster,
+  { namespace, pod }: Pick<Place, 'namespace' | 'pod'>,
+  signal: AbortSignal,
+): Promise<string> {
+  return cluster.podUid(namespace, pod, signal).catch((error: unknown) => {
     throw ownRefusal(error, 'pods') ?? error;
   });
 }

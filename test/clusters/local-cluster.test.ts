@@ -247,6 +247,23 @@ describe('LocalCluster', () => {
     expect(peers[0]?.received).to.match(/\r\nAuthorization: Bearer own\r\n/);
   });
 
+  it('asks for no more of a pod than its metadata when only its UID is wanted, and takes the whole of it too', async () => {
+    for (const body of ['{"metadata":{"uid":"u"}}', '{"metadata":{"uid":"u"},"spec":{"containers":[]}}']) {
+      answer = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
+      expect(await cluster.podUid('default', 'a b', scope.signal)).to.equal('u');
+    }
+    expect(peers[0]?.received).to.match(/^GET \/base\/api\/v1\/namespaces\/default\/pods\/a%20b HTTP\/1\.1\r\n/);
+    expect(peers[0]?.received).to.contain(
+      '\r\nAccept: application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json\r\n',
+    );
+    expect(peers[0]?.received).to.match(/\r\nAuthorization: Bearer own\r\n/);
+    for (const body of ['{}', '{"metadata":{}}', '{"metadata":{"uid":1}}', 'null']) {
+      answer = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
+      const error: unknown = await cluster.podUid('default', 'a', scope.signal).catch((reason: unknown) => reason);
+      expect(error, body).to.have.property('code', 'badGateway');
+    }
+  });
+
   it('is the only cluster there is', () => {
     const directory = new ClusterDirectory({ local: cluster });
     expect(directory.find('any', 'local')).to.equal(cluster);

@@ -283,6 +283,7 @@ describe('RemoteCluster', () => {
       const missing = encodeStatus(notFound({ group: '', resource: 'pods' }, 'demo')).toString();
       far.will('404 Not Found', json, missing);
       expect(await refusal(cluster.pod('default', 'demo', never))).to.deep.equal([404, 'pods "demo" not found']);
+      expect(await refusal(cluster.podUid('default', 'demo', never))).to.deep.equal([404, 'pods "demo" not found']);
     });
   });
 
@@ -360,6 +361,7 @@ describe('RemoteCluster', () => {
     far.will('200 OK', json, JSON.stringify({ metadata: { uid: 'u' }, spec: { containers: [] } }));
     await cluster.retire();
     expect((await cluster.pod('default', 'demo', never)).metadata.uid).to.equal('u');
+    expect(await cluster.podUid('default', 'demo', never)).to.equal('u');
     await cluster.close();
     const error: unknown = await cluster.pod('default', 'demo', never).catch((reason: unknown) => reason);
     expect(String(error)).to.contain('the client is closed');

@@ -1,11 +1,10 @@
 import { expect } from 'chai';
 import { PassThrough } from 'node:stream';
 
-import type { Cluster, PodObject } from '../../src/clusters/cluster.ts';
+import type { Cluster } from '../../src/clusters/cluster.ts';
 import { failure, notFound, StatusError, statusOf } from '../../src/kube/status.ts';
 import { requireSamePod } from '../../src/streams/same-pod.ts';
 import type { Place } from '../../src/streams/target.ts';
-import { makePod } from './support/calls.ts';
 
 const place: Place = {
   namespace: 'default',
@@ -17,9 +16,9 @@ const place: Place = {
 };
 
 /** What becomes of a leg when the apiserver has this pod now. */
-async function outcome(pod: () => PodObject): Promise<{ text: string; isDestroyed: boolean }> {
+async function outcome(uid: () => string): Promise<{ text: string; isDestroyed: boolean }> {
   const socket = new PassThrough();
-  const cluster: Partial<Cluster> = { pod: async () => pod() };
+  const cluster: Partial<Cluster> = { podUid: async () => uid() };
   let text = 'kept';
   try {
     await requireSamePod(cluster as Cluster, place, socket, new AbortController().signal);
@@ -32,11 +31,11 @@ async function outcome(pod: () => PodObject): Promise<{ text: string; isDestroye
 
 describe('requireSamePod', () => {
   it('keeps the leg while the pod is the one that was checked', async () => {
-    expect(await outcome(() => makePod('demo'))).to.deep.equal({ text: 'kept', isDestroyed: false });
+    expect(await outcome(() => '11-22')).to.deep.equal({ text: 'kept', isDestroyed: false });
   });
 
   it('destroys it and says 409 when another pod has taken the name', async () => {
-    expect(await outcome(() => makePod('demo', { uid: '33-44' }))).to.deep.equal({
+    expect(await outcome(() => '33-44')).to.deep.equal({
       text: '409 Operation cannot be fulfilled on pods "demo": another pod has taken its name while the stream was being opened',
       isDestroyed: true,
     });

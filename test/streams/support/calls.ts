@@ -71,13 +71,15 @@ export function fakeCluster(kubelet: { port: number; ca: string }): FakeCluster 
       if (pod === undefined) throw new StatusError(notFound({ group: '', resource: 'pods' }, name));
       return pod;
     },
+    podUid: async (namespace, name, signal) => (await cluster.pod(namespace, name, signal)).metadata.uid,
     node: async (name) => fake.nodes.get(name),
     serverVersion: async () => fake.version,
     judgeOf: ({ identity }) =>
       identity.credential === 'impersonator' ? impersonatorJudge(identity.effectiveUser) : undefined,
   };
   Object.defineProperty(parts, 'kubelet', { get: () => fake.kubelet });
-  return Object.assign(fake, { cluster: parts as Cluster });
+  const cluster = parts as Cluster;
+  return Object.assign(fake, { cluster });
 }
 
 export function statusOf(status: Status): ApiAnswer {
