@@ -211,6 +211,8 @@ export class KexerNode {
       ...root.baseEnvironment(),
       ...own,
       KEXER_BIND_ADDRESS: address,
+      // Beside a whole cluster and its tests a machine is late at times.
+      KEXER_MAX_EVENT_LOOP_DELAY: '0s',
       ...this.#environment,
     };
     const argv = [...imageEntrypoint(), ...(container.args ?? []).map((word) => expandVariables(word, env))];
