@@ -93,6 +93,22 @@ describe('Authorizer', () => {
     expect(stand.asked).to.have.length(variants.length);
   });
 
+  it('takes equal users for one, and no question for another however their parts run together', async () => {
+    await stand.try();
+    await stand.try(makeUser({ name: 'bob', groups: ['devs'] }));
+    expect(stand.asked).to.have.length(1);
+    const parts = ['a', 'a"', 'a","', '","a', '"a', 'a\n', '\na', ' ', '[', ']'];
+    const asked = new Set<string>();
+    for (const namespace of parts) {
+      for (const verb of parts) {
+        await stand.try(bob, { namespace, verb, apiGroup: '' });
+        await stand.try(makeUser({ name: namespace, groups: [verb] }), { namespace: '', verb: '', name: '' });
+        asked.add(`${namespace}\0${verb}`);
+      }
+    }
+    expect(stand.asked).to.have.length(1 + 2 * asked.size);
+  });
+
   it('does not remember questions that a caller made long', async () => {
     const name = 'x'.repeat(10_000);
     await stand.try(bob, { name });
