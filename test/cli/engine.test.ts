@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -12,6 +13,14 @@ async function inProcess(
   execArgv: readonly string[] = [],
   environment: Record<string, string> = {},
 ): Promise<unknown> {
+  return JSON.parse(await outputOf(script, execArgv, environment));
+}
+
+async function outputOf(
+  script: string,
+  execArgv: readonly string[] = [],
+  environment: Record<string, string> = {},
+): Promise<string> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
     [...execArgv, '--input-type=module', '--eval', script],
@@ -20,7 +29,7 @@ async function inProcess(
       env: { PATH: process.env['PATH'] ?? '', ...environment },
     },
   );
-  return JSON.parse(stdout);
+  return stdout;
 }
 
 describe('keepYoungGenerationSmall', () => {
@@ -43,6 +52,32 @@ describe('keepYoungGenerationSmall', () => {
   it('keeps the young generation at its first size, which would grow otherwise', async () => {
     expect(await youngBytes([], { KEEP: 'yes' })).to.be.at.most(2 * mib);
     expect(await youngBytes([])).to.be.above(4 * mib);
+  });
+
+  it('has it collected without the help of other threads, which wake up for nothing', async function () {
+    if (availableParallelism() === 1) this.skip();
+    /** For each collection V8 writes a line of each thread that took part, with what was copied by all. @returns how many threads helped */
+    const helpers = async (isKept: boolean): Promise<number> => {
+      // In two pieces: a script is an argument of its process, where the size would look like the user's.
+      const small = "'--semi-' + 'space-growth-factor=1'";
+      const script = `
+        import { setFlagsFromString } from 'node:v8';
+        import { keepYoungGenerationSmall } from '${engineUrl}';
+        if (${isKept}) keepYoungGenerationSmall(process.env);
+        else setFlagsFromString(${small});
+        setFlagsFromString('--trace-parallel-scavenge');
+        let kept = [];
+        for (let round = 0; round < 30; round += 1) {
+          kept = Array.from({ length: 20_000 }, (_, index) => ({ index, text: String(index) }));
+        }
+        setFlagsFromString('--no-trace-parallel-scavenge');
+      `;
+      const copied = (await outputOf(script)).split('\n').map((line) => /copied=.*/.exec(line)?.[0]);
+      expect(copied.length).to.be.above(20);
+      return copied.filter((text, index) => text !== undefined && text === copied[index - 1]).length;
+    };
+    expect(await helpers(true)).to.equal(0);
+    expect(await helpers(false)).to.be.above(5);
   });
 
   it('leaves it to who sets a size of their own', async () => {
