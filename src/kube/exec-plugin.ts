@@ -107,8 +107,15 @@ function run(clock: Clock, path: string, options: ExecPluginOptions, environment
       // Its messages are for people; they stand beside kexer's own log.
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    let problem: string | undefined;
+    const end = (why: string): void => {
+      problem ??= why;
+      child.kill('SIGKILL');
+      // What it has started may hold the other end for as long as it likes; 'close' is not to wait for that.
+      child.stdout.destroy();
+    };
     // Not spawn's own: that runs on, and holds the process, where there is no such command.
-    const limit = clock.after(timeoutMs, () => child.kill('SIGKILL'));
+    const limit = clock.after(timeoutMs, () => end(`it was not done within ${timeoutMs / 1000} s`));
     const chunks: Buffer[] = [];
     let size = 0;
     child.on('error', (error) => {
@@ -117,12 +124,12 @@ function run(clock: Clock, path: string, options: ExecPluginOptions, environment
     });
     child.stdout.on('data', (chunk: Buffer) => {
       size += chunk.length;
-      if (size > maxOutputBytes) child.kill('SIGKILL');
+      if (size > maxOutputBytes) end(`it printed more than ${maxOutputBytes} bytes`);
       else chunks.push(chunk);
     });
     child.on('close', (code, signal) => {
       limit.cancel();
-      if (size > maxOutputBytes) reject(fail(`it printed more than ${maxOutputBytes} bytes`));
+      if (problem !== undefined) reject(fail(problem));
       else if (code !== 0) reject(fail(code === null ? `it was ended by ${signal}` : `it exited with code ${code}`));
       else resolve(Buffer.concat(chunks).toString('utf8'));
     });
