@@ -1,6 +1,6 @@
 // Raw calls of one user by one way: over HTTP/2 as Go clients do, with the answer's head, and with bodies that are hashed and not kept.
 
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
 
@@ -11,11 +11,14 @@ interface ConfigFile {
   readonly users: readonly { name: string; user: Readonly<Record<string, string>> }[];
 }
 
+const headBytes = 4096;
+
 export interface RawAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | readonly string[] | number | undefined>>;
   /** Of the body. */
   readonly bytes: number;
+  /** Of the body without a list's own resourceVersion, which counts what is written anywhere meanwhile. */
   readonly sha256: string;
   /** Its first 4 KiB. */
   readonly text: string;
@@ -81,19 +84,25 @@ export class RawClient {
     return new Promise((resolve, reject) => {
       const stream = this.begin(method, path, body === undefined ? {} : { 'content-type': type });
       let answer: RawAnswer['headers'] = {};
-      let bytes = 0;
-      let text = '';
-      const hash: Hash = createHash('sha256');
+      const pieces: Buffer[] = [];
       stream.once('response', (headers) => (answer = headers));
-      stream.on('data', (piece: Buffer) => {
-        bytes += piece.length;
-        hash.update(piece);
-        if (text.length < 4096) text += piece.subarray(0, 4096).toString();
-      });
+      stream.on('data', (piece: Buffer) => pieces.push(piece));
       stream.once('error', reject);
-      stream.once('end', () =>
-        resolve({ status: Number(answer[':status']), headers: answer, bytes, sha256: hash.digest('hex'), text }),
-      );
+      stream.once('end', () => {
+        const body = Buffer.concat(pieces);
+        const head = body.toString('latin1', 0, headBytes);
+        const sha256 = createHash('sha256')
+          .update(head.replace(/("metadata":\{"resourceVersion":")\d+/, '$1'), 'latin1')
+          .update(body.subarray(headBytes))
+          .digest('hex');
+        resolve({
+          status: Number(answer[':status']),
+          headers: answer,
+          bytes: body.length,
+          sha256,
+          text: body.toString('utf8', 0, headBytes),
+        });
+      });
       stream.once('close', () => reject(new Error(`the stream ended early (${stream.rstCode})`)));
       if (body !== undefined) stream.end(JSON.stringify(body));
     });

@@ -18,6 +18,10 @@ import { kubeconfigText } from './pki.ts';
 
 const run = promisify(execFile);
 const overlay = fileURLToPath(new URL('../../config/overlays/impersonation', import.meta.url));
+/** The rights of clusters by Secret, in the namespace `clusters`. */
+const clusterRights = ['secrets', 'user'].map((name) =>
+  fileURLToPath(new URL(`../../config/rbac/clusters/${name}.yaml`, import.meta.url)),
+);
 export const kexerPath = '/apis/backup.cv.io/v1/namespaces/default/clusters/local/exec';
 
 interface ManifestObject {
@@ -40,8 +44,8 @@ export interface RealKexer {
   readonly flags: readonly string[];
 }
 
-/** Applies the manifests. @returns what kubectl said */
-export async function installManifests(kubectl: Kubectl, kustomize: string, port: number): Promise<string> {
+/** Applies the manifests. */
+async function installManifests(kubectl: Kubectl, kustomize: string, port: number): Promise<void> {
   const { stdout } = await run(kustomize, ['kustomize', overlay]);
   const objects: unknown[] = [];
   for (const document of parseAllDocuments(stdout)) {
@@ -59,9 +63,11 @@ export async function installManifests(kubectl: Kubectl, kustomize: string, port
     metadata: { name: 'kexer', namespace: 'kexec-system' },
     subsets: [{ addresses: [{ ip: machineAddress }], ports: [{ name: 'https', port }] }],
   });
-  return kubectl.output(['apply', '-f', '-'], {
+  objects.push({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'clusters' } });
+  await kubectl.output(['apply', '-f', '-'], {
     stdin: JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }),
   });
+  for (const file of clusterRights) await kubectl.output(['apply', '-f', file]);
 }
 
 /** Starts it on a port that the manifests know; settles when kube-apiserver finds it by its APIService. */

@@ -27,7 +27,8 @@ $ kubectl create token prometheus-k8s -n monitoring > token
 $ curl --cacert ca.crt -H "Authorization: Bearer $(cat token)" https://kexer.kexec-system.svc/metrics
 \`\`\`
 
-In the sandbox, where you are the admin (\`--raw\` drops the path of the server's URL, so this asks kexer itself):
+In the sandbox, where you are the admin (\`--raw\` of kubectl 1.32 drops the path of the server's URL, so this asks kexer itself; with 1.36, which keeps it, \`--server
+https://HOST:PORT\` is needed besides):
 
 \`\`\`
 $ kubectl get --raw /metrics | grep kexer_session_bytes_total

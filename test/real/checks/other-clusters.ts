@@ -4,7 +4,6 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { Component } from '../component.ts';
 import { freePort, machineAddress, statusOf } from '../control-plane.ts';
@@ -13,9 +12,6 @@ import { until } from '../kexer.ts';
 import { contextOf, type Stage } from '../stage.ts';
 import { type Check, matches, same } from './check.ts';
 
-const rights = ['secrets', 'user'].map((name) =>
-  fileURLToPath(new URL(`../../../config/rbac/clusters/${name}.yaml`, import.meta.url)),
-);
 const pathOf = (name: string): string => `/apis/backup.cv.io/v1/namespaces/clusters/clusters/${name}/exec`;
 
 /** Makes the Secret; who holds it there is the admin. */
@@ -26,8 +22,6 @@ async function addCluster(
   data: Readonly<Record<string, string>>,
 ): Promise<void> {
   const { kubectl, controlPlane } = stage;
-  await kubectl.run(['create', 'namespace', 'clusters']);
-  for (const file of rights) await kubectl.output(['apply', '-f', file]);
   const config = JSON.parse(await readFile(controlPlane.adminKubeconfig, 'utf8')) as {
     users: { user: Record<string, string> }[];
   };
@@ -140,7 +134,7 @@ const thing = (name: string, text: string): object => ({
 
 /** The same answers straight and through kexer, 1,000 watches under GOAWAY, and a list of 100 MB. */
 async function newer(stage: Stage, program: string): Promise<string> {
-  const server = await startNewer(stage, program, ['--goaway-chance=0.02']);
+  const server = await startNewer(stage, program, ['--goaway-chance=0.02', '--http2-max-streams-per-connection=40']);
   const clients = Array.from({ length: 20 }, () => RawClient.open(stage, 'kexer', 'admin', pathOf('newer')));
   const straight = RawClient.open(stage, 'cluster', 'admin', '', server.url);
   try {
@@ -190,7 +184,7 @@ async function newer(stage: Stage, program: string): Promise<string> {
     const initial = `${things}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=2`;
     const events = await Promise.all([client.ask('GET', initial), straight.ask('GET', initial)]);
     same('a list as a watch', events[0]?.sha256, events[1]?.sha256);
-    return `${gitVersion}: ${questions.length} answers, 1,000 watches with GOAWAY, ${Math.round((lists[0]?.bytes ?? 0) / 1e6)} MB, a list as a watch`;
+    return `${gitVersion}: ${questions.length} answers, 1,000 watches with GOAWAY and 40 streams a connection, ${Math.round((lists[0]?.bytes ?? 0) / 1e6)} MB, a list as a watch`;
   } finally {
     for (const one of [...clients, straight]) one.close();
     await server.end();
