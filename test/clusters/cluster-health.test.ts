@@ -60,8 +60,8 @@ describe('ClusterHealth', () => {
     const before = look(probe('clusters/far', () => promise));
     const after = look(probe('clusters/far', () => 'v1.36.1'));
     resolve('v1.30.0');
-    const versions = [await before, await after].map(([found]) => (found?.[1] as { version: string }).version);
-    expect(versions).to.deep.equal(['v1.30.0', 'v1.36.1']);
+    const answer = (version: string): unknown => [['clusters/far', { isReachable: true, version, latencyMs: 7 }]];
+    expect([await before, await after]).to.deep.equal([answer('v1.30.0'), answer('v1.36.1')]);
   });
 
   const failures: readonly (readonly [error: Error, reason: string])[] = [
