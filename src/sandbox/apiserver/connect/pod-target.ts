@@ -1,6 +1,6 @@
 // Which container of which pod on which node a stream is for, with the refusals of K/registry/core/pod/strategy.go, in their order.
 
-import { badRequest, failure, StatusError } from '../../../kube/status.ts';
+import { badRequest, failure, notFound, StatusError } from '../../../kube/status.ts';
 import type { KubeObject, Store } from '../store.ts';
 
 export interface KubeletAddress {
@@ -48,7 +48,9 @@ export function kubeletAddress(store: Store, pod: KubeObject): KubeletAddress {
   if (nodeName === '') {
     throw new StatusError(badRequest(`pod ${pod.metadata.name} does not have a host assigned`));
   }
-  const node = store.mustGet({ group: '', resource: 'nodes', namespace: '', name: nodeName });
+  const node = store.get({ group: '', resource: 'nodes', namespace: '', name: nodeName });
+  // The registry of nodes names what it misses by the resource of the request, which is one for a pod (seen at a real kube-apiserver).
+  if (node === undefined) throw new StatusError(notFound({ group: '', resource: 'pods' }, nodeName));
   const status = (node['status'] ?? {}) as {
     addresses?: readonly { type: string; address: string }[];
     daemonEndpoints?: { kubeletEndpoint?: { Port?: number } };

@@ -158,6 +158,23 @@ describe('sandbox apiserver: the chain', () => {
     expect(answer.headers['audit-id']).to.equal('preflight-1');
   });
 
+  it('names a node that is gone as a pod, as the node registry does within a request for one', async () => {
+    const { store } = sandbox;
+    store.create(
+      { group: '', resource: 'pods' },
+      {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'stray', namespace: 'default' },
+        spec: { nodeName: 'nowhere', containers: [{ name: 'c' }] },
+      },
+    );
+    const answer = await ask(sandbox, { method: 'POST', path: `${pods}/stray/exec?command=id&stdout=true` });
+    expect(refusal(answer)).to.equal('404 pods "nowhere" not found');
+    const log = await ask(sandbox, { method: 'GET', path: `${pods}/stray/log` });
+    expect(refusal(log)).to.equal('404 pods "nowhere" not found');
+  });
+
   it('marks refusals of the filters nosniff, as kube-apiserver does', async () => {
     const forbidden = await ask(sandbox, { path: pods, as: 'nobody' });
     const missing = await ask(sandbox, { path: `${pods}/nope` });
