@@ -165,12 +165,13 @@ async function goaway(stage: Stage): Promise<string> {
     );
     const watches = Array.from({ length: 80 }, () => client.watch('/api/v1/namespaces/default/pods?watch=1'));
     await Promise.all(watches.map(({ status }) => status));
-    // Ordinary calls go over HTTP/1.1, which knows no GOAWAY; each watch that begins may bring one upon those of its connection.
+    // Lists go over HTTP/1.1, which knows no GOAWAY; each watch that begins, and each object that is got, may bring one upon those of its connection.
     const outcomes = new Map<string, number>();
     const path = '/api/v1/namespaces/default/pods';
     for (let round = 0; round < 30; round += 1) {
       const answers = await Promise.allSettled([
-        ...Array.from({ length: 30 }, () => client.ask('GET', path)),
+        ...Array.from({ length: 15 }, () => client.ask('GET', path)),
+        ...Array.from({ length: 15 }, () => client.ask('GET', `${path}/demo`)),
         ...Array.from({ length: 50 }, () => client.ask('GET', `${path}?watch=1&timeoutSeconds=1`)),
       ]);
       for (const answer of answers) {
