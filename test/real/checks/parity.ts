@@ -124,6 +124,9 @@ function normalised(run: KubectlRun, way: Way): object {
       .replaceAll(/192\.0\.2\.10:\d+/g, 'HOST')
       .replaceAll(/^[IWE]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ /gm, '')
       .replaceAll(/\b(\d+[dhms])+\b/g, 'AGE')
+      // Columns are as wide as their ages.
+      .replaceAll(/ {2,}/g, '  ')
+      .replaceAll(/-{4,}/g, '----')
       .replaceAll(/-[0-9a-f]{8,10}-[0-9a-z]{5}\b/g, '-POD')
       .replaceAll(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, 'UID')
       .replaceAll(/\b[0-9a-f]{64}\b/g, 'HEX')
