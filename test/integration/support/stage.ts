@@ -11,6 +11,7 @@ import { loadConfig } from '../../../src/config/load.ts';
 import { createLogger } from '../../../src/observe/logger.ts';
 import { type Sandbox, type SandboxContext, type SandboxOptions, startSandbox } from '../../../src/sandbox/sandbox.ts';
 import { secretWatch, watchedLog } from '../../support/secret-watch.ts';
+import { withoutOwnRace } from './kubectl.ts';
 
 export interface KubectlOptions {
   /** Default `kexer`. */
@@ -136,7 +137,7 @@ export async function collect(child: ChildProcessWithoutNullStreams): Promise<Ku
   const code = await new Promise<number | null>((resolve) => {
     child.on('close', resolve);
   });
-  return { code, stdout: Buffer.concat(stdout), stderr };
+  return { code, stdout: Buffer.concat(stdout), stderr: withoutOwnRace(stderr) };
 }
 
 function jsonLines<T>(text: string): T[] {
